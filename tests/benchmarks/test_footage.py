@@ -31,7 +31,7 @@ def programme() -> Programme:
 
 
 @pytest.mark.parametrize("every", [1, 2])
-def test_a_row_is_the_nearest_of_the_same_shot(every: int) -> None:
+def test_a_row_is_the_nearest_of_the_same_shot(every):
     times_s = np.arange(0.0, programme().info.end_s, 0.04)
     rows_s = programme().rows(times_s, every) * 0.25
     shot, seen = (
@@ -41,7 +41,7 @@ def test_a_row_is_the_nearest_of_the_same_shot(every: int) -> None:
     assert np.abs(rows_s - times_s).max() <= 0.25 * every
 
 
-def test_what_is_unclear_counts_neither_way() -> None:
+def test_what_is_unclear_counts_neither_way():
     cost = Cost(1.0, 1, 1, 1, 1, 0.0)
     (start_s, end_s), *_ = programme().unclear["person"]
     invented = Span("person", start_s + 0.1, end_s - 0.1, 0.9)
@@ -50,7 +50,7 @@ def test_what_is_unclear_counts_neither_way() -> None:
     assert programme().scored([real], BY_EYE, cost).matched == 1
 
 
-def test_on_real_footage_the_search_is_right_and_frugal() -> None:
+def test_on_real_footage_the_search_is_right_and_frugal():
     """Differences in F1 under .04 mean little on so few spans, so the bar is no higher."""
     results = measure(TABLES, programmes(TABLES), 1)
     for strategy in (SEARCH, TOLD):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,7 +31,7 @@ def edges_s(video: SimulatedVideo) -> np.ndarray:
     return np.array([end for end in ends if 0 < end < video.info.duration_s])
 
 
-def test_events_are_in_order_and_of_every_length() -> None:
+def test_events_are_in_order_and_of_every_length():
     videos = [draw_video(HOUR, (5, number)) for number in range(6)]
     found = [spans for video in videos for spans in video.truth.values()]
     assert 0.25 < np.mean([not spans for spans in found]) < 0.47
@@ -45,7 +44,7 @@ def test_events_are_in_order_and_of_every_length() -> None:
 
 
 @pytest.mark.parametrize("share", [0.3, 0.9])
-def test_a_share_of_the_edges_lies_on_a_cut(share: float) -> None:
+def test_a_share_of_the_edges_lies_on_a_cut(share):
     world = World(cut_coincidence=share, shot_median_s=30.0, duration_s=7200.0, tags=35)
     video = draw_video(world, (6,))
     on_cut = [np.abs(video.cuts_s - edge_s).min() < 0.06 for edge_s in edges_s(video)]
@@ -55,9 +54,7 @@ def test_a_share_of_the_edges_lies_on_a_cut(share: float) -> None:
 @pytest.mark.parametrize(
     ("recall", "false_cuts", "precision"), [(0.85, 0.25, 0.8), (0.6, 1.4, 0.4)]
 )
-def test_cut_hints_are_as_good_as_asked_for(
-    recall: float, false_cuts: float, precision: float
-) -> None:
+def test_cut_hints_are_as_good_as_asked_for(recall, false_cuts, precision):
     world = World(duration_s=7200.0, shot_median_s=30.0, cut_recall=recall, false_cuts=false_cuts)
     video = draw_video(world, (7,))
     hints_s = np.array([cut.time_s for cut in video.info.cuts])
@@ -73,16 +70,14 @@ def judged(model: NoisyModel, every: int = 12) -> tuple[np.ndarray, np.ndarray, 
 
 
 @pytest.mark.parametrize(("missed", "invented"), [(0.0, 0.0), (0.1, 0.02)])
-def test_the_model_errs_at_its_rates(video: SimulatedVideo, missed: float, invented: float) -> None:
+def test_the_model_errs_at_its_rates(video, missed, invented):
     truth, present, _ = judged(NoisyModel(video, Noise(missed, invented), (1,)))
     assert np.mean(~present[truth]) == pytest.approx(missed, abs=missed / 5)
     assert np.mean(present[~truth]) == pytest.approx(invented, abs=invented / 5)
 
 
 @pytest.mark.parametrize(("factor", "is_calibrated"), [(1.0, True), (2.0, False)])
-def test_confidences_are_calibrated_or_too_sure(
-    video: SimulatedVideo, factor: float, is_calibrated: bool
-) -> None:
+def test_confidences_are_calibrated_or_too_sure(video, factor, is_calibrated):
     """Calibrated means a slope of 1 of the truth's logit over the model's."""
     truth, present, probability = judged(
         NoisyModel(video, Noise(0.1, 0.02, confidence=factor), (1,))
@@ -97,7 +92,7 @@ def test_confidences_are_calibrated_or_too_sure(
     assert ((high - low) / 3.0 > 0.8) == is_calibrated
 
 
-def test_a_pair_scans_with_one_model_and_judges_with_the_other(video: SimulatedVideo) -> None:
+def test_a_pair_scans_with_one_model_and_judges_with_the_other(video):
     judge = NoisyModel(video, Noise(), (5,))
     pair = Pair(judge, judge.another(Noise(0.3, 0.1)))
     scans = [FrameQuery(float(time_s), pair.tags, Purpose.SCAN) for time_s in range(0, 1800, 20)]
@@ -112,7 +107,7 @@ def test_a_pair_scans_with_one_model_and_judges_with_the_other(video: SimulatedV
 
 
 @pytest.mark.parametrize("shot_share", [0.0, 0.8])
-def test_the_oracle_answers_as_the_endpoint_does(tmp_path: Path, shot_share: float) -> None:
+def test_the_oracle_answers_as_the_endpoint_does(tmp_path, shot_share):
     film = generate(SPEC, tmp_path / "game.mp4")
     mistakes = Mistakes(0.3, 0.1, shot_share=shot_share)
     with running(mistakes.endpoint(film)) as endpoint:

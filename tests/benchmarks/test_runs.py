@@ -44,7 +44,7 @@ def rows(page: str, heading: str) -> Rows:
     return {row[0]: row[1:] for row in cells[2:] if row[1:]}
 
 
-def test_images(tmp_path: Path) -> None:
+def test_images(tmp_path):
     before = room(images.PAGE, tmp_path)
     table = images.run([images.Plan(60, Endpoint(4, 0.01, numbered=False))], tmp_path)
     assert table in written(images.PAGE, tmp_path, before)
@@ -54,7 +54,7 @@ def test_images(tmp_path: Path) -> None:
 
 
 @pytest.mark.thorough
-def test_pool(tmp_path: Path) -> None:
+def test_pool(tmp_path):
     before, extent = room(pool.PAGE, tmp_path), quick()
     few, many = replace(extent.few, questions=20), replace(extent.many, questions=40)
     pool.run(Extent(extent.three[:1], (), few, many), tmp_path)
@@ -65,7 +65,7 @@ def test_pool(tmp_path: Path) -> None:
 
 
 @pytest.mark.thorough
-def test_search(tmp_path: Path) -> None:
+def test_search(tmp_path):
     before, extent = room(search.PAGE, tmp_path), search.quick()
     search.run(replace(extent, plan=replace(extent.plan, duration_s=150.0)), tmp_path)
     page = written(search.PAGE, tmp_path, before)
@@ -83,7 +83,7 @@ def test_search(tmp_path: Path) -> None:
         assert 0 <= float(circle.get("cy", math.nan)) <= 440
 
 
-def test_store(tmp_path: Path) -> None:
+def test_store(tmp_path):
     before = room(store.PAGE, tmp_path)
     store.run(2 * store.PER_VIDEO, 40.0, tmp_path)
     page = written(store.PAGE, tmp_path, before)
@@ -99,7 +99,7 @@ def test_store(tmp_path: Path) -> None:
 
 
 @pytest.mark.thorough
-def test_video(tmp_path: Path) -> None:
+def test_video(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(
         "before\n<!-- video: made by make bench-video -->\nold\n<!-- end of video -->\n"
@@ -121,7 +121,7 @@ def test_video(tmp_path: Path) -> None:
     ("hints", "met"),
     [([], 0), ([1.09, 4.91], 2), ([1.11, 4.89], 0), ([0.95, 1.0, 1.05], 1), ([0.2, 1, 3, 9], 1)],
 )
-def test_a_cut_is_met_by_one_hint_near_it(hints: list[float], met: int) -> None:
+def test_a_cut_is_met_by_one_hint_near_it(hints, met):
     assert video._pairs(hints, (1.0, 5.0)) == met
 
 
@@ -129,14 +129,14 @@ def scene(*endpoints: Endpoint, unanswerable: int = 0) -> Scene:
     return Scene("some", endpoints, endpoints, 40, None, unanswerable)
 
 
-def test_only_pictures_that_no_endpoint_answers_are_lost() -> None:
+def test_only_pictures_that_no_endpoint_answers_are_lost():
     poisoned = [replace(endpoint, fault=Fault.POISON) for endpoint in QUICK]
     result = pool.measure(POOL, scene(*poisoned, unanswerable=3))
     assert (result.outcome.answered, result.outcome.lost) == (37, 3)
     assert result.outcome.wall_s >= result.scene.ideal_s
 
 
-def test_a_promise_that_is_not_kept_is_reported() -> None:
+def test_a_promise_that_is_not_kept_is_reported():
     result = pool.measure(POOL, scene(*QUICK))
     strict = replace(result, scene=replace(result.scene, name="healthy", most=0.0))
     kept = {what: holds for what, _, _, holds in claims([strict], [], [])}

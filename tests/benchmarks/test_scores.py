@@ -31,23 +31,23 @@ def summary(**found: list[tuple[float, float]]) -> Summary:
     ],
 )
 def test_spans_are_matched_with_the_truth(
-    found: dict[str, list[tuple[float, float]]],
-    f1: float,
-    f1_close: float,
-    tag_f1: float,
-    short_missed: float,
-) -> None:
+    found,
+    f1,
+    f1_close,
+    tag_f1,
+    short_missed,
+):
     got = summary(**found)
     assert (got.f1, got.f1_close) == (pytest.approx(f1), pytest.approx(f1_close))
     assert (got.tag_f1, got.short_missed) == (pytest.approx(tag_f1), short_missed)
 
 
-def test_errors_are_those_of_matched_edges() -> None:
+def test_errors_are_those_of_matched_edges():
     got = summary(Foul=[(12, 20), (40, 45)], Goal=[(0, 36)])
     assert (got.edge_mean_s, got.edge_median_s) == (pytest.approx((2 + 24) / 6), 0.0)
 
 
-def test_videos_are_added_before_ratios_are_taken() -> None:
+def test_videos_are_added_before_ratios_are_taken():
     truth = {"Goal": ((0.0, 60.0),)}
     long = score([Span("Goal", 0, 60)], truth, Cost(3.0, 100, 2, 0, 0, 3.0))
     short = score([], truth, Cost(1.0, 300, 4, 0, 0, 1.0, peak_mb=90.0))
@@ -58,7 +58,7 @@ def test_videos_are_added_before_ratios_are_taken() -> None:
     assert bill == Cost(0.5, 3, 0, 0, 0, pytest.approx(0.6))
 
 
-def test_the_price_of_an_f1_is_read_off_the_frontier() -> None:
+def test_the_price_of_an_f1_is_read_off_the_frontier():
     frontier = [
         Summary([Score(Cost(1.0, calls, 1, 0, 0, 0.0), 10, 10, tenths, 0, (), 0, 0, 0, 0, 0)])
         for calls, tenths in ((800, 9), (200, 6), (500, 8))
@@ -67,7 +67,7 @@ def test_the_price_of_an_f1_is_read_off_the_frontier() -> None:
     assert prices == [pytest.approx(350), 200, None]
 
 
-def test_reliability_is_the_share_that_is_right() -> None:
+def test_reliability_is_the_share_that_is_right():
     found = [
         ("Foul", 10, 20, 0.95),
         ("Foul", 40, 45, 0.92),

@@ -34,7 +34,7 @@ def f1(strategy: Strategy, noise: Noise | None = None) -> float:
         (searching, Noise(), 0.9),
     ],
 )
-def test_a_good_model_gives_a_good_result(strategy: Strategy, noise: Noise, least: float) -> None:
+def test_a_good_model_gives_a_good_result(strategy, noise, least):
     assert f1(strategy, noise) >= least
 
 
@@ -47,22 +47,20 @@ def test_a_good_model_gives_a_good_result(strategy: Strategy, noise: Noise, leas
         (partial(upstream, interval_s=8.0), (200, 2000), (50, 2000)),
     ],
 )
-def test_every_look_is_charged(
-    strategy: Strategy, calls: tuple[int, int], rounds: tuple[int, int]
-) -> None:
+def test_every_look_is_charged(strategy, calls, rounds):
     model = NoisyModel(VIDEO, Noise(0.05, 0.005), (1,))
     strategy(model)
     assert calls[0] <= model.bill.calls <= calls[1]
     assert rounds[0] <= model.bill.rounds <= rounds[1]
 
 
-def test_upstream_finds_less() -> None:
+def test_upstream_finds_less():
     coded = partial(upstream, interval_s=80.0, as_coded=True)
     assert f1(coded) < f1(partial(upstream, interval_s=8.0)) < f1(rec)
 
 
 @pytest.mark.parametrize("present", [(), ("Foul",), ("Goal", "Foul")])
-def test_answers_are_as_long_as_the_sandbox_writes_them(present: tuple[str, ...]) -> None:
+def test_answers_are_as_long_as_the_sandbox_writes_them(present):
     tags = ("Break-away", "Foul", "Goal")
     words, beliefs = Wordiness(tags, 1920, 1080), {tag: float(tag in present) for tag in tags}
     listed = write(AnswerRequest(tags, Style.LISTS), beliefs)

@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import venv
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +66,7 @@ REFUSED = {
 }
 
 
-def test_a_refusal_is_one_json_object_and_one_error_line(plugin: Path) -> None:
+def test_a_refusal_is_one_json_object_and_one_error_line(plugin):
     """Each in a run of its own; all in one process."""
     program = (
         "import json, sys; from haven.tasks.entry import run_for_stash\n"
@@ -93,7 +92,7 @@ def test_a_refusal_is_one_json_object_and_one_error_line(plugin: Path) -> None:
         assert said in error
 
 
-def test_only_the_standard_library_is_imported_before_stdin() -> None:
+def test_only_the_standard_library_is_imported_before_stdin():
     """So it is ready within a second, and works where nothing is installed yet."""
     traced = subprocess.run(
         [sys.executable, "-S", "-X", "importtime", "haven_vlm_connector.py"],
@@ -124,7 +123,7 @@ def old_pythons() -> list[str]:
     ]
 
 
-def test_every_older_python_can_read_the_entry_point() -> None:
+def test_every_older_python_can_read_the_entry_point():
     """So none of them ends in a SyntaxError: it has nothing that Python 2.7 does not know."""
     nodes = list(ast.walk(ast.parse((ROOT / "haven_vlm_connector.py").read_text("ascii"))))
     newer = (
@@ -147,7 +146,7 @@ def test_every_older_python_can_read_the_entry_point() -> None:
     "python",
     old_pythons() or [pytest.param("", marks=pytest.mark.skip(reason="no older Python here"))],
 )
-def test_an_older_python_says_which_one_is_needed(plugin: Path, python: str) -> None:
+def test_an_older_python_says_which_one_is_needed(plugin, python):
     done = run(plugin, sent=request(), python=python)
     error = json.loads(done.stdout)["error"]
     assert error.startswith("The plugin needs Python 3.11 or later; this is ")
@@ -161,9 +160,7 @@ def test_an_older_python_says_which_one_is_needed(plugin: Path, python: str) -> 
 
 
 @pytest.mark.parametrize("before", ["", "/nowhere"])
-def test_nothing_in_stashs_working_directory_is_imported(
-    plugin: Path, tmp_path: Path, before: str
-) -> None:
+def test_nothing_in_stashs_working_directory_is_imported(plugin, tmp_path, before):
     """Stash appends to PYTHONPATH; an empty part of it means the working directory."""
     stash = tmp_path / "stash"
     stash.mkdir()
@@ -190,9 +187,7 @@ def describe(folder: Path, name: str, version: str) -> None:
 
 
 @pytest.mark.parametrize(("arguments", "sent"), [(HELP, ""), ((), request())])
-def test_another_engine_on_pythonpath_is_not_imported(
-    plugin: Path, tmp_path: Path, arguments: Sequence[str], sent: str
-) -> None:
+def test_another_engine_on_pythonpath_is_not_imported(plugin, tmp_path, arguments, sent):
     done = run(plugin, *arguments, sent=sent, PYTHONPATH=str(decoy(tmp_path / "elsewhere")))
     assert "another vlm_engine" not in done.stderr
     if sent:
@@ -201,7 +196,7 @@ def test_another_engine_on_pythonpath_is_not_imported(
         assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_another_installed_engine_is_not_imported(plugin: Path, tmp_path: Path) -> None:
+def test_another_installed_engine_is_not_imported(plugin, tmp_path):
     """In the site-packages of the Python that Stash starts, beside the plugin's packages."""
     environment = tmp_path / "python"
     venv.create(environment, with_pip=False, symlinks=os.name != "nt")
@@ -214,9 +209,7 @@ def test_another_installed_engine_is_not_imported(plugin: Path, tmp_path: Path) 
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_another_engine_of_a_dependency_manager_is_not_imported(
-    plugin: Path, tmp_path: Path
-) -> None:
+def test_another_engine_of_a_dependency_manager_is_not_imported(plugin, tmp_path):
     """PythonDepManager has one folder for all plugins, searched before the Python's packages."""
     shared = decoy(tmp_path / "shared")
     (shared / "haven_tiny_foul.py").touch()

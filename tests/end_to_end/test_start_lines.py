@@ -17,7 +17,7 @@ def first_lines(theatre: Theatre, page: dict[str, Any]) -> tuple[str, str]:
     return texts(job, "info"), texts(job, "warning")
 
 
-def test_a_run_says_what_it_looks_for_where_and_whom_it_asks(theatre: Theatre) -> None:
+def test_a_run_says_what_it_looks_for_where_and_whom_it_asks(theatre):
     vlm = theatre.endpoint(models=("vision-8b",))
     theatre.install({"base_url": vlm.url, "name": "gaming PC"}, MODEL="vision-8b")
     theatre.queue(0)
@@ -29,7 +29,7 @@ def test_a_run_says_what_it_looks_for_where_and_whom_it_asks(theatre: Theatre) -
     assert "example" not in info + warning
 
 
-def test_a_run_with_the_example_tags_warns(theatre: Theatre) -> None:
+def test_a_run_with_the_example_tags_warns(theatre):
     vlm, other = theatre.endpoint(latency_s=0.02), theatre.endpoint(latency_s=0.02)
     theatre.install(TAG_LIST=None, ENDPOINTS=None)
     theatre.queue(0)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from sandbox.pictures import LabelledPicture, write_folder, write_zip
-from tests.end_to_end.conftest import TAGS, Theatre, texts, wait_for
+from tests.end_to_end.conftest import TAGS, texts, wait_for
 from tests.pictures.raws import nef, preview
 from vlm_engine.testing import Fault, glyphs
 
@@ -27,7 +27,7 @@ def error_of(image: str, log: str) -> str:
     return line
 
 
-def test_images_in_folders_and_zips_get_their_tags(theatre: Theatre, pictures: Pictures) -> None:
+def test_images_in_folders_and_zips_get_their_tags(theatre, pictures):
     vlm = theatre.install()
     vlm.behaviour.latency_s = 0.1  # a second in all: there is progress to be seen
     images = theatre.add(*pictures)
@@ -46,7 +46,7 @@ def test_images_in_folders_and_zips_get_their_tags(theatre: Theatre, pictures: P
     assert {group["outcome"] for group in groups} == {"done"}
 
 
-def test_other_rules_apply_and_nothing_is_asked_twice(theatre: Theatre, pictures: Pictures) -> None:
+def test_other_rules_apply_and_nothing_is_asked_twice(theatre, pictures):
     vlm = theatre.install()
     images = theatre.add(*pictures[:12])
     mine = theatre.add(pictures[12], tags=("VLM_TagMe", "Home game", "Foul"))
@@ -64,7 +64,7 @@ def test_other_rules_apply_and_nothing_is_asked_twice(theatre: Theatre, pictures
         assert theatre.image_tags()[image] == {*expected, "VLM_Tagged"}
 
 
-def test_bad_images_are_marked_and_the_rest_goes_on(theatre: Theatre, pictures: Pictures) -> None:
+def test_bad_images_are_marked_and_the_rest_goes_on(theatre, pictures):
     theatre.install()
     broken = write_folder(theatre.folder / "broken", 2, TAGS, first=500)
     good, bad = theatre.add(*pictures[:5]), theatre.add(*broken)
@@ -86,9 +86,7 @@ def test_bad_images_are_marked_and_the_rest_goes_on(theatre: Theatre, pictures: 
     assert len(about) <= 2
 
 
-def test_answers_before_the_last_endpoint_died_are_written(
-    theatre: Theatre, pictures: Pictures
-) -> None:
+def test_answers_before_the_last_endpoint_died_are_written(theatre, pictures):
     vlm = theatre.endpoint(slots=2, latency_s=0.02)
     theatre.install(vlm, MODEL="sandbox-vlm", ENDPOINT_PATIENCE=0)
     images = theatre.add(*pictures[:20])
@@ -104,9 +102,7 @@ def test_answers_before_the_last_endpoint_died_are_written(
     assert all(tags[image] == {"VLM_TagMe"} for image in images if image not in done)
 
 
-def test_useless_answers_end_the_task_and_keep_the_queue(
-    theatre: Theatre, pictures: Pictures
-) -> None:
+def test_useless_answers_end_the_task_and_keep_the_queue(theatre, pictures):
     vlm = theatre.install(theatre.endpoint(fault=Fault.GARBAGE))
     theatre.add(*pictures)
     job = theatre.run(TASK)
@@ -127,9 +123,7 @@ def test_useless_answers_end_the_task_and_keep_the_queue(
 
 
 @pytest.mark.parametrize("is_mapped", [True, False])
-def test_files_elsewhere_are_mapped_or_come_from_stash(
-    pictures: Pictures, elsewhere: Callable[..., Theatre], is_mapped: bool
-) -> None:
+def test_files_elsewhere_are_mapped_or_come_from_stash(pictures, elsewhere, is_mapped):
     folder = pictures[0].path.parents[1]
     theatre = elsewhere(folder, "/data/sport")
     theatre.install(PATH_MUTATION={"/data/sport": str(folder)} if is_mapped else {})
@@ -142,9 +136,7 @@ def test_files_elsewhere_are_mapped_or_come_from_stash(
     assert is_mapped or ("/data/sport" in log and "PATH_MUTATION" in log)
 
 
-def test_a_damaged_zip_is_read_by_stash_if_it_can(
-    elsewhere: Callable[..., Theatre], tmp_path: Path
-) -> None:
+def test_a_damaged_zip_is_read_by_stash_if_it_can(elsewhere, tmp_path):
     """In this machine's copy a name is flagged as UTF-8 and is not; Stash has it as it was."""
     (tmp_path / "whole").mkdir()
     packed = write_zip(tmp_path / "whole" / "final.zip", 3, TAGS)
@@ -162,9 +154,7 @@ def test_a_damaged_zip_is_read_by_stash_if_it_can(
     assert "final.zip: a zip whose list of contents is cut off or damaged: " in texts(job, "info")
 
 
-def test_files_that_stash_lacks_too_are_named_with_both_reasons(
-    elsewhere: Callable[..., Theatre], tmp_path: Path
-) -> None:
+def test_files_that_stash_lacks_too_are_named_with_both_reasons(elsewhere, tmp_path):
     files = write_folder(tmp_path / "own", 2, TAGS)
     theatre = elsewhere(tmp_path / "own", "/data/sport")
     theatre.install(PATH_MUTATION={"/data": "/mnt/nas"})
@@ -178,9 +168,7 @@ def test_files_that_stash_lacks_too_are_named_with_both_reasons(
     assert place in error_of(damaged, log)
 
 
-def test_stash_is_not_asked_where_that_is_switched_off(
-    pictures: Pictures, elsewhere: Callable[..., Theatre], tmp_path: Path
-) -> None:
+def test_stash_is_not_asked_where_that_is_switched_off(pictures, elsewhere, tmp_path):
     theatre = elsewhere(pictures[0].path.parents[1], "/data/sport")
     theatre.install(IMAGE_FROM_STASH=False, PATH_MUTATION={"/data": "/mnt/nas"})
     (lost,) = theatre.add(pictures[0])
@@ -197,7 +185,7 @@ def test_stash_is_not_asked_where_that_is_switched_off(
 # --- galleries ---
 
 
-def test_a_gallery_is_done_after_all_of_its_images(theatre: Theatre, pictures: Pictures) -> None:
+def test_a_gallery_is_done_after_all_of_its_images(theatre, pictures):
     vlm = theatre.install(GALLERY_TAG_SHARE=0.4)
     library = theatre.stash.library
     (broken,) = write_folder(theatre.folder / "broken", 1, TAGS, first=500)
@@ -225,7 +213,7 @@ def test_a_gallery_is_done_after_all_of_its_images(theatre: Theatre, pictures: P
     assert library.gallery_state(beside).tags == ()
 
 
-def test_galleries_can_be_left_alone(theatre: Theatre, pictures: Pictures) -> None:
+def test_galleries_can_be_left_alone(theatre, pictures):
     theatre.install(IMAGE_GALLERIES=False)
     images = theatre.add(*pictures[:3], tags=())
     gallery = theatre.stash.library.add_gallery("Finale", images=images, tags=["VLM_TagMe"])
@@ -233,7 +221,7 @@ def test_galleries_can_be_left_alone(theatre: Theatre, pictures: Pictures) -> No
     assert theatre.stash.library.gallery_state(gallery).tags == ("VLM_TagMe",)
 
 
-def test_a_gallery_gets_a_tag_at_exactly_the_share(theatre: Theatre, tmp_path: Path) -> None:
+def test_a_gallery_gets_a_tag_at_exactly_the_share(theatre, tmp_path):
     theatre.install(GALLERY_TAG_SHARE=0.28, TAG_LIST=["Foul"])
     library = theatre.stash.library
     galleries = {}
@@ -251,7 +239,7 @@ def test_a_gallery_gets_a_tag_at_exactly_the_share(theatre: Theatre, tmp_path: P
     assert library.gallery_state(galleries[6]).tags == ("VLM_Tagged",)
 
 
-def test_an_empty_gallery_is_done_at_once(theatre: Theatre) -> None:
+def test_an_empty_gallery_is_done_at_once(theatre):
     theatre.install()
     gallery = theatre.stash.library.add_gallery("Empty", tags=["VLM_TagMe"])
     job = theatre.run(TASK)
@@ -262,9 +250,7 @@ def test_an_empty_gallery_is_done_at_once(theatre: Theatre) -> None:
 # --- preview, undo, removal ---
 
 
-def test_a_preview_of_scenes_and_images_writes_nothing(
-    theatre: Theatre, pictures: Pictures
-) -> None:
+def test_a_preview_of_scenes_and_images_writes_nothing(theatre, pictures):
     vlm = theatre.install()
     theatre.queue(0)
     images = theatre.add(*pictures[:10])
@@ -289,9 +275,7 @@ def test_a_preview_of_scenes_and_images_writes_nothing(
     assert vlm.counters.answered == calls
 
 
-def test_undo_and_removal_take_back_images_and_galleries(
-    theatre: Theatre, pictures: Pictures
-) -> None:
+def test_undo_and_removal_take_back_images_and_galleries(theatre, pictures):
     theatre.install(GALLERY_TAG_SHARE=0.1)
     images = theatre.add(*pictures[:10], tags=("Home game",))
     library = theatre.stash.library
@@ -313,7 +297,7 @@ def test_undo_and_removal_take_back_images_and_galleries(
 # --- kills and time slices ---
 
 
-def test_a_killed_run_asks_nothing_twice(theatre: Theatre, pictures: Pictures) -> None:
+def test_a_killed_run_asks_nothing_twice(theatre, pictures):
     vlm = theatre.install()
     vlm.behaviour.latency_s = 0.02
     images = theatre.add(*pictures)
@@ -329,7 +313,7 @@ def test_a_killed_run_asks_nothing_twice(theatre: Theatre, pictures: Pictures) -
     assert len(frames) - len(set(frames)) <= 4  # what was under way at the kill
 
 
-def test_galleries_wait_for_the_last_time_slice(theatre: Theatre, pictures: Pictures) -> None:
+def test_galleries_wait_for_the_last_time_slice(theatre, pictures):
     vlm = theatre.endpoint(slots=2, latency_s=0.03)
     theatre.install({"base_url": vlm.url, "max_concurrent": 2}, TIME_SLICE=0.002)
     library = theatre.stash.library
@@ -367,9 +351,7 @@ def jpeg(*tags: str) -> bytes:
     return written.getvalue()
 
 
-def test_what_only_stash_can_show_is_tagged_by_its_thumbnail(
-    theatre: Theatre, pictures: Pictures
-) -> None:
+def test_what_only_stash_can_show_is_tagged_by_its_thumbnail(theatre, pictures):
     theatre.install()
     library, folder = theatre.stash.library, theatre.folder
 

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from tests.end_to_end.conftest import CONTROL, Theatre, content, likeness, prese
 from vlm_engine.testing import Fault
 
 
-def test_queued_scenes_become_tags_and_markers(theatre: Theatre) -> None:
+def test_queued_scenes_become_tags_and_markers(theatre):
     vlm = theatre.install()
     vlm.behaviour.latency_s = 0.03
     scenes = theatre.queue(*theatre.videos)
@@ -55,7 +54,7 @@ def mine(scene: ItemState) -> Any:
     } & set(scene.tags)
 
 
-def test_answers_about_a_replaced_file_are_not_used(theatre: Theatre) -> None:
+def test_answers_about_a_replaced_file_are_not_used(theatre):
     vlm = theatre.install()
     before, after = theatre.videos[:2]
     path = theatre.folder / "match.mp4"
@@ -73,7 +72,7 @@ def test_answers_about_a_replaced_file_are_not_used(theatre: Theatre) -> None:
     assert set(theatre.state(scene).tags) == {*present(after), "VLM_Tagged"}
 
 
-def test_what_a_person_made_is_untouched_by_any_run(theatre: Theatre) -> None:
+def test_what_a_person_made_is_untouched_by_any_run(theatre):
     vlm = theatre.install()
     (scene,) = theatre.queue(0)
     hand_made(theatre, scene)
@@ -94,7 +93,7 @@ def test_what_a_person_made_is_untouched_by_any_run(theatre: Theatre) -> None:
     assert "left alone because it is not in this tag list: " in texts(job, "info")
 
 
-def test_a_killed_run_that_is_repeated_ends_as_if_undisturbed(theatre: Theatre) -> None:
+def test_a_killed_run_that_is_repeated_ends_as_if_undisturbed(theatre):
     vlm, library = theatre.install(), theatre.stash.library
     twin = theatre.folder / "twin.mp4"
     twin.write_bytes(theatre.videos[0].path.read_bytes())
@@ -140,7 +139,7 @@ def queued_untouched(theatre: Theatre, job: Job) -> None:
         assert theatre.state(scene).markers == ()
 
 
-def test_an_endpoint_that_is_down_leaves_everything_queued(theatre: Theatre) -> None:
+def test_an_endpoint_that_is_down_leaves_everything_queued(theatre):
     vlm = theatre.endpoint()
     vlm.stop()
     settings = {"MODEL": "sandbox-vlm", "ENDPOINT_PATIENCE": 0}
@@ -168,12 +167,12 @@ def test_an_endpoint_that_is_down_leaves_everything_queued(theatre: Theatre) -> 
     ids=["wrong key", "wrong model", "hanging endpoint", "wrong settings"],
 )
 def test_what_is_wrong_is_named_and_everything_stays_queued(
-    theatre: Theatre,
-    behaviour: dict[str, Any],
-    endpoint: dict[str, Any],
-    settings: dict[str, Any],
-    parts: tuple[str, ...],
-) -> None:
+    theatre,
+    behaviour,
+    endpoint,
+    settings,
+    parts,
+):
     vlm = theatre.endpoint(**behaviour)
     theatre.install({"base_url": vlm.url, "name": "gym", **endpoint}, **settings)
     theatre.queue(0, 1, 2)
@@ -185,7 +184,7 @@ def test_what_is_wrong_is_named_and_everything_stays_queued(
         assert "3 not finished and still queued" in texts(job, "warning")
 
 
-def test_useless_replies_fail_the_scene_which_stays_queued(theatre: Theatre) -> None:
+def test_useless_replies_fail_the_scene_which_stays_queued(theatre):
     vlm = theatre.install(theatre.endpoint(fault=Fault.GARBAGE, fault_share=0.9))
     (scene,) = theatre.queue(0)
     job = theatre.run()
@@ -197,7 +196,7 @@ def test_useless_replies_fail_the_scene_which_stays_queued(theatre: Theatre) -> 
     assert set(theatre.state(scene).tags) & CONTROL == {"VLM_Tagged"}
 
 
-def test_a_hanging_endpoint_costs_time_but_no_frame(theatre: Theatre) -> None:
+def test_a_hanging_endpoint_costs_time_but_no_frame(theatre):
     healthy = theatre.endpoint(latency_s=0.05, slots=1)
     hanging = theatre.endpoint(fault=Fault.HANG)
     theatre.install(
@@ -214,7 +213,7 @@ def test_a_hanging_endpoint_costs_time_but_no_frame(theatre: Theatre) -> None:
     assert hanging.counters.requests > 0
 
 
-def test_damaged_and_missing_files_are_named_and_others_go_on(theatre: Theatre) -> None:
+def test_damaged_and_missing_files_are_named_and_others_go_on(theatre):
     theatre.install()
     data = bytearray(theatre.videos[0].path.read_bytes())
     start, end = len(data) * 4 // 10, len(data) * 6 // 10
@@ -233,7 +232,7 @@ def test_damaged_and_missing_files_are_named_and_others_go_on(theatre: Theatre) 
     assert "VLM_Tagged" in theatre.state(good).tags
 
 
-def test_tags_only(theatre: Theatre) -> None:
+def test_tags_only(theatre):
     theatre.install(CREATE_MARKERS=False)
     (scene,) = theatre.queue(0)
     theatre.run()
@@ -241,7 +240,7 @@ def test_tags_only(theatre: Theatre) -> None:
     assert theatre.state(scene).markers == ()
 
 
-def test_a_configuration_of_the_older_plugin_is_honoured(theatre: Theatre) -> None:
+def test_a_configuration_of_the_older_plugin_is_honoured(theatre):
     vlm = theatre.endpoint()
     name = "vlm_multiplexer_model"
     ports = {"inputs": ["video_path", "time_interval"]}
@@ -293,7 +292,7 @@ def test_a_configuration_of_the_older_plugin_is_honoured(theatre: Theatre) -> No
     assert {"Personal foul"} <= tags <= {"Personal foul", "Goal"}
 
 
-def test_an_unexpected_fault_costs_one_scene_and_is_logged(theatre: Theatre) -> None:
+def test_an_unexpected_fault_costs_one_scene_and_is_logged(theatre):
     theatre.install()
     (plan,) = theatre.folder.glob("*/*/haven/stash/plan.py")
     fault = "\n\ndef plan_results(*_):\n    raise KeyError('home team')\n"
@@ -320,7 +319,7 @@ def away(elsewhere: Callable[..., Theatre], videos: tuple[Any, ...]) -> Theatre:
     return elsewhere(videos[0].path.parent, THERE, credentials=Credentials("referee", "red card"))
 
 
-def test_a_video_that_is_not_here_is_read_through_stash(away: Theatre) -> None:
+def test_a_video_that_is_not_here_is_read_through_stash(away):
     away.install(STREAM_FROM_STASH=True)
     scenes = away.queue(0, 1)
     job = away.run()
@@ -333,7 +332,7 @@ def test_a_video_that_is_not_here_is_read_through_stash(away: Theatre) -> None:
     assert all(part.startswith("bytes=") for part in away.stash.requests.streamed)
 
 
-def test_a_mapped_path_is_read_here_and_asked_once(away: Theatre) -> None:
+def test_a_mapped_path_is_read_here_and_asked_once(away):
     folder = str(away.videos[0].path.parent)
     vlm = away.install(STREAM_FROM_STASH=True, PATH_MUTATION=f"{THERE} => {folder}")
     (scene,) = away.queue(0)
@@ -347,7 +346,7 @@ def test_a_mapped_path_is_read_here_and_asked_once(away: Theatre) -> None:
     assert away.stash.requests.streamed
 
 
-def test_a_missing_file_is_named_with_both_paths(away: Theatre, tmp_path: Path) -> None:
+def test_a_missing_file_is_named_with_both_paths(away, tmp_path):
     away.install()
     (scene,) = away.queue(0)
     error = texts(away.run(), "error")
@@ -363,7 +362,7 @@ def test_a_missing_file_is_named_with_both_paths(away: Theatre, tmp_path: Path) 
     assert f"Stash calls it {THERE}/{name}; Paths on the settings page" in error
 
 
-def test_a_file_that_stash_lacks_too_stays_queued(away: Theatre) -> None:
+def test_a_file_that_stash_lacks_too_stays_queued(away):
     away.install(STREAM_FROM_STASH=True)
     scene, path = away.lose()
     job = away.run()

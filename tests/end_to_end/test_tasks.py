@@ -7,7 +7,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ def hand_made(theatre: Theatre, scene: str) -> None:
 # --- Undo Last Run and Remove VLM Tags and Markers ---
 
 
-def test_undo_restores_the_library_exactly(theatre: Theatre) -> None:
+def test_undo_restores_the_library_exactly(theatre):
     theatre.install()
     for scene in theatre.queue(0, 1, 2):
         hand_made(theatre, scene)
@@ -49,7 +48,7 @@ def test_undo_restores_the_library_exactly(theatre: Theatre) -> None:
     assert "nothing to undo" in str(theatre.run(UNDO).output)
 
 
-def test_undo_names_and_leaves_what_people_changed(theatre: Theatre) -> None:
+def test_undo_names_and_leaves_what_people_changed(theatre):
     theatre.install()
     (scene,) = theatre.queue(0)
     theatre.run()
@@ -63,7 +62,7 @@ def test_undo_names_and_leaves_what_people_changed(theatre: Theatre) -> None:
     assert "1 of them except for what people changed since" in str(job.output)
 
 
-def test_undo_changes_nothing_while_the_run_is_at_work(theatre: Theatre) -> None:
+def test_undo_changes_nothing_while_the_run_is_at_work(theatre):
     vlm = theatre.install(CONCURRENT_TASK_LIMIT=1, REQUEST_TIMEOUT=600)
     done, _ = theatre.queue(0, 1)
 
@@ -85,7 +84,7 @@ def test_undo_changes_nothing_while_the_run_is_at_work(theatre: Theatre) -> None
     assert theatre.state(done).tags == ("VLM_TagMe",)
 
 
-def test_the_plugins_work_can_be_removed_and_put_back(theatre: Theatre) -> None:
+def test_the_plugins_work_can_be_removed_and_put_back(theatre):
     theatre.install()
     scenes = theatre.queue(0, 1, 2)
     for scene in scenes:
@@ -102,7 +101,7 @@ def test_the_plugins_work_can_be_removed_and_put_back(theatre: Theatre) -> None:
     assert theatre.contents() == after
 
 
-def test_undo_and_removal_need_no_setting_that_they_do_not_use(theatre: Theatre) -> None:
+def test_undo_and_removal_need_no_setting_that_they_do_not_use(theatre):
     vlm = theatre.install()
     (scene,) = theatre.queue(0)
     before = content(theatre.state(scene))
@@ -128,7 +127,7 @@ def test_undo_and_removal_need_no_setting_that_they_do_not_use(theatre: Theatre)
     assert "This task goes on without what is wrong in the settings" in texts(job, "warning")
 
 
-def test_what_the_journal_does_not_know_is_counted_and_said(theatre: Theatre) -> None:
+def test_what_the_journal_does_not_know_is_counted_and_said(theatre):
     theatre.install()
     theatre.queue(0, 1)
     theatre.run()
@@ -150,7 +149,7 @@ def test_what_the_journal_does_not_know_is_counted_and_said(theatre: Theatre) ->
 # --- Update Tagged Videos and Preview ---
 
 
-def test_an_update_asks_only_about_new_tags(theatre: Theatre) -> None:
+def test_an_update_asks_only_about_new_tags(theatre):
     *known, new = TAGS
     vlm = theatre.install(TAG_LIST=known)
     scene, other = theatre.queue(0, 1)
@@ -185,7 +184,7 @@ def asked_about(theatre: Theatre) -> list[set[str]]:
         return [set(unpacked(said)[0]) for (said,) in rows]
 
 
-def test_a_task_without_work_says_what_to_do(theatre: Theatre) -> None:
+def test_a_task_without_work_says_what_to_do(theatre):
     theatre.install()
     for task, said in (
         ("Tag Videos", "No scene carries the tag VLM_TagMe. Add it"),
@@ -197,7 +196,7 @@ def test_a_task_without_work_says_what_to_do(theatre: Theatre) -> None:
     assert {"VLM_TagMe", "VLM_UpdateMe"} <= names
 
 
-def test_a_preview_writes_nothing_and_saves_later_questions(theatre: Theatre) -> None:
+def test_a_preview_writes_nothing_and_saves_later_questions(theatre):
     vlm = theatre.install()
     theatre.queue(0, 1)
     before = theatre.stash.library.snapshot()
@@ -215,7 +214,7 @@ def test_a_preview_writes_nothing_and_saves_later_questions(theatre: Theatre) ->
     assert "VLM_Tagged" in theatre.state(theatre.scenes[0]).tags
 
 
-def test_a_preview_covers_updates_and_only_says_would(theatre: Theatre) -> None:
+def test_a_preview_covers_updates_and_only_says_would(theatre):
     vlm = theatre.install(TAG_LIST=["Foul"])
     (done,) = theatre.queue(0)
     theatre.run()
@@ -238,7 +237,7 @@ def test_a_preview_covers_updates_and_only_says_would(theatre: Theatre) -> None:
 # --- time slices, reports ---
 
 
-def test_a_long_task_lets_waiting_jobs_go_first(theatre: Theatre) -> None:
+def test_a_long_task_lets_waiting_jobs_go_first(theatre):
     vlm = theatre.endpoint(latency_s=0.03, slots=2)
     endpoint = {"base_url": vlm.url, "max_concurrent": 2}
     theatre.install(endpoint, TIME_SLICE=0.002, CONCURRENT_TASK_LIMIT=1)
@@ -268,7 +267,7 @@ def test_a_long_task_lets_waiting_jobs_go_first(theatre: Theatre) -> None:
     assert len(frames) <= len(set(frames)) * 3
 
 
-def test_each_run_leaves_a_report_also_when_it_breaks_off(theatre: Theatre) -> None:
+def test_each_run_leaves_a_report_also_when_it_breaks_off(theatre):
     vlm = theatre.install(MODEL="sandbox-vlm")
     theatre.queue(0, 1)
     theatre.run()
@@ -289,7 +288,7 @@ def test_each_run_leaves_a_report_also_when_it_breaks_off(theatre: Theatre) -> N
 # --- what happens to Stash meanwhile ---
 
 
-def test_stash_restarted_in_the_middle_of_a_write_costs_nothing(theatre: Theatre) -> None:
+def test_stash_restarted_in_the_middle_of_a_write_costs_nothing(theatre):
     theatre.install()
     (scene,) = theatre.queue(0)
     theatre.run()
@@ -308,7 +307,7 @@ def test_stash_restarted_in_the_middle_of_a_write_costs_nothing(theatre: Theatre
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="processes there outlive their parent")
-def test_a_task_ends_with_its_stash_and_the_next_goes_on(theatre: Theatre) -> None:
+def test_a_task_ends_with_its_stash_and_the_next_goes_on(theatre):
     vlm = theatre.endpoint(latency_s=0.2, slots=1)
     theatre.install({"base_url": vlm.url, "max_concurrent": 1})
     (scene,) = theatre.queue(0)
@@ -349,9 +348,7 @@ def is_alive(process: int) -> bool:
 
 
 @pytest.mark.parametrize("api_key", ["", "a-key-of-some-length"])
-def test_a_session_that_ends_costs_nothing_with_an_api_key(
-    elsewhere: Callable[..., Theatre], api_key: str
-) -> None:
+def test_a_session_that_ends_costs_nothing_with_an_api_key(elsewhere, api_key):
     theatre = elsewhere(credentials=Credentials("coach", "whistle"), api_key=api_key)
     theatre.install()
     scenes = theatre.queue(0, 1)
@@ -369,7 +366,7 @@ def test_a_session_that_ends_costs_nothing_with_an_api_key(
         assert len(markers) == len(set(markers))
 
 
-def test_a_scene_deleted_or_merged_meanwhile_stops_nothing(theatre: Theatre) -> None:
+def test_a_scene_deleted_or_merged_meanwhile_stops_nothing(theatre):
     theatre.install(CONCURRENT_TASK_LIMIT=1)
     deleted, merged, stays = theatre.queue(0, 1, 2)
     library = theatre.stash.library
@@ -394,7 +391,7 @@ def test_a_scene_deleted_or_merged_meanwhile_stops_nothing(theatre: Theatre) -> 
     assert theatre.state(target).markers
 
 
-def test_a_tag_renamed_or_deleted_meanwhile_is_found_or_made(theatre: Theatre) -> None:
+def test_a_tag_renamed_or_deleted_meanwhile_is_found_or_made(theatre):
     theatre.install(CONCURRENT_TASK_LIMIT=1)
     (scene,) = theatre.queue(0)
     library = theatre.stash.library
@@ -424,7 +421,7 @@ def tags_of(theatre: Theatre) -> list[str]:
 
 
 @pytest.mark.parametrize("operation", ["MarkersCreate", "TagScene"])
-def test_a_tag_merged_meanwhile_is_the_one_it_went_into(theatre: Theatre, operation: str) -> None:
+def test_a_tag_merged_meanwhile_is_the_one_it_went_into(theatre, operation):
     theatre.install(CONCURRENT_TASK_LIMIT=1)
     scene, other = theatre.queue(0, 1)
     library = theatre.stash.library
@@ -482,7 +479,7 @@ def process(theatre: Theatre, mode: str) -> dict[str, Any]:
     return dict(json.loads(out))
 
 
-def test_two_tasks_at_once_double_and_lose_nothing(theatre: Theatre) -> None:
+def test_two_tasks_at_once_double_and_lose_nothing(theatre):
     theatre.install()
     for scene in theatre.queue(0, 1, 2):
         hand_made(theatre, scene)
@@ -508,7 +505,7 @@ def test_two_tasks_at_once_double_and_lose_nothing(theatre: Theatre) -> None:
 # --- what people take off ---
 
 
-def test_what_a_person_took_off_stays_off_until_asked_for(theatre: Theatre) -> None:
+def test_what_a_person_took_off_stays_off_until_asked_for(theatre):
     theatre.install()
     (scene,) = theatre.queue(0)
     theatre.run()

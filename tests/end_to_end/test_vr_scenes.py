@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from sandbox.videos import LabelledVideo, VideoSpec, generate
-from tests.end_to_end.conftest import TAGS, Theatre, likeness, texts
+from tests.end_to_end.conftest import TAGS, likeness, texts
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +24,7 @@ def match(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
     return generate(spec, tmp_path_factory.mktemp("vr") / "Cup final_180_LR.mp4")
 
 
-def test_a_scene_with_stashs_vr_tag_is_seen_through_one_eye(
-    theatre: Theatre, match: LabelledVideo, tmp_path: Path
-) -> None:
+def test_a_scene_with_stashs_vr_tag_is_seen_through_one_eye(theatre, match, tmp_path):
     theatre.stash.ui["vrTag"] = "Virtual Reality"
     theatre.install()
     twin = tmp_path / match.path.name
@@ -43,7 +39,7 @@ def test_a_scene_with_stashs_vr_tag_is_seen_through_one_eye(
     assert lines == [f"{match.path}: a VR video, read as sbs-180"]
 
 
-def test_a_layout_that_is_set_goes_before_the_name(theatre: Theatre, match: LabelledVideo) -> None:
+def test_a_layout_that_is_set_goes_before_the_name(theatre, match):
     theatre.stash.ui["vrTag"] = "VR"
     theatre.install(VR_LAYOUT="mono-360")
     (scene,) = theatre.queue(match, tags=("VR",))

@@ -34,19 +34,17 @@ def seen(*probabilities: float | None) -> list[dict[str, Verdict]]:
         ((0, 0, 0), False),
     ],
 )
-def test_a_tag_applies_if_enough_moments_show_it(
-    sure: tuple[float | None, ...], applies: bool
-) -> None:
+def test_a_tag_applies_if_enough_moments_show_it(sure, applies):
     assert combine_moments(seen(*sure))["Goal"].present is applies
 
 
-def test_the_confidence_is_the_mean_of_the_moments_that_show_it() -> None:
+def test_the_confidence_is_the_mean_of_the_moments_that_show_it():
     assert combine_moments(seen(0.9, 0.7, 0, None, 0))["Goal"].probability == pytest.approx(0.8)
     assert combine_moments(seen(None, 0))["Goal"].probability is None
     assert combine_moments(seen(0, 0))["Goal"] == ABSENT
 
 
-def test_every_tag_is_judged_by_itself() -> None:
+def test_every_tag_is_judged_by_itself():
     looks = [{"Goal": Verdict(True, 0.9), "Foul": ABSENT}, {"Goal": ABSENT, "Foul": ABSENT}]
     assert {tag: verdict.present for tag, verdict in combine_moments(looks).items()} == {
         "Goal": True,
@@ -55,7 +53,7 @@ def test_every_tag_is_judged_by_itself() -> None:
 
 
 @given(st.lists(st.floats(0.01, 1), min_size=1, max_size=10), st.integers(0, 9))
-def test_a_surer_look_never_takes_a_tag_away(sure: list[float], which: int) -> None:
+def test_a_surer_look_never_takes_a_tag_away(sure, which):
     surer = [1.0 if number == which % len(sure) else each for number, each in enumerate(sure)]
     assert (
         combine_moments(seen(*surer))["Goal"].present
@@ -63,7 +61,7 @@ def test_a_surer_look_never_takes_a_tag_away(sure: list[float], which: int) -> N
     )
 
 
-def test_one_part_of_a_still_is_enough() -> None:
+def test_one_part_of_a_still_is_enough():
     assert combine_parts(seen(0, 0, 0.6))["Goal"] == Verdict(True, 0.6)
     assert combine_parts(seen(0.7, 0, 0.9))["Goal"] == Verdict(True, 0.9)
     assert combine_parts(seen(0.7, None))["Goal"] == Verdict(True)

@@ -75,8 +75,8 @@ async def until(true: Callable[[], bool]) -> None:
 
 
 async def test_many_videos_share_the_slots_and_end_in_order(
-    videos: list[Path],
-) -> None:
+    videos,
+):
     ended: list[int] = []
     async with SandboxVLM(Behaviour(slots=SLOTS)) as vlm, VLMEngine(settings(vlm)) as engine:
 
@@ -98,7 +98,7 @@ async def test_many_videos_share_the_slots_and_end_in_order(
     assert max(abs(place - number) for place, number in enumerate(ended)) < VIDEOS / 2
 
 
-async def test_all_open_videos_make_progress(videos: list[Path]) -> None:
+async def test_all_open_videos_make_progress(videos):
     """None of them waits until another is through with its scan."""
 
     per_cent = dict.fromkeys(range(SLOTS + AHEAD), 0)
@@ -120,8 +120,8 @@ async def test_all_open_videos_make_progress(videos: list[Path]) -> None:
 
 
 async def test_cancelled_videos_free_everything_and_disturb_no_other(
-    videos: list[Path],
-) -> None:
+    videos,
+):
     given_up = range(0, VIDEOS, 2)
     # The endpoint runs on another loop: the tasks of its connections are no leftovers.
     with running(SandboxVLM(Behaviour(slots=SLOTS, latency_s=0.002))) as vlm:

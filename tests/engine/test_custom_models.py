@@ -84,26 +84,26 @@ def with_class(path: str, **options: Any) -> dict[str, Any]:
     return {"shout": {"type": "python", "class": path, "options": options}}
 
 
-async def test_a_stage_given_as_an_object_is_closed_with_the_engine() -> None:
+async def test_a_stage_given_as_an_object_is_closed_with_the_engine():
     stage = Shout("?")
     assert await said(config(), models={"shout": stage}) == "game.mp4?"
     assert stage.closed == 1
 
 
-async def test_a_stage_given_as_a_class_gets_the_options_of_its_model() -> None:
+async def test_a_stage_given_as_a_class_gets_the_options_of_its_model():
     assert await said(config(), models={"shout": Shout}) == "game.mp4!"
     options = {"shout": {"type": "python", "options": {"ending": "..."}}}
     assert await said(config(models=options), models={"shout": Shout}) == "game.mp4..."
 
 
-async def test_a_stage_named_by_its_dotted_path(stages: str) -> None:
+async def test_a_stage_named_by_its_dotted_path(stages):
     assert await said(config(models=with_class(f"{stages}.Shout", times=3))) == "game.mp4!!!"
     as_object = ModelConfig(class_path=f"{stages}.Shout")
     assert as_object.type == "python"
     assert await said(config(models={"shout": as_object})) == "game.mp4!"
 
 
-async def test_a_class_named_in_the_pipeline_itself(stages: str, tmp_path: Path) -> None:
+async def test_a_class_named_in_the_pipeline_itself(stages, tmp_path):
     path = tmp_path / "shouting.yaml"
     stage = f"{{name: shout, class: {stages}.Shout, options: {{ending: '?!'}}, "
     path.write_text(
@@ -146,14 +146,12 @@ async def test_a_class_named_in_the_pipeline_itself(stages: str, tmp_path: Path)
     ],
 )
 @pytest.mark.usefixtures("stages")
-async def test_a_class_that_cannot_be_used_is_named(
-    path: str, options: dict[str, Any], message: str
-) -> None:
+async def test_a_class_that_cannot_be_used_is_named(path, options, message):
     with pytest.raises(ConfigError, match=message):
         await said(config(models=with_class(path, **options)))
 
 
-async def test_two_stages_of_one_name_are_refused(stages: str) -> None:
+async def test_two_stages_of_one_name_are_refused(stages):
     stage = {
         "name": "shout",
         "class": f"{stages}.Shout",
@@ -171,7 +169,7 @@ async def test_two_stages_of_one_name_are_refused(stages: str) -> None:
         await said(config(pipeline=other), models={"shout": Shout})
 
 
-def test_a_model_with_a_class_is_of_type_python() -> None:
+def test_a_model_with_a_class_is_of_type_python():
     with pytest.raises(
         ConfigError, match=r"models.shout: a model with a class is of type python, not vlm_model"
     ):
@@ -214,7 +212,7 @@ def picture() -> ImageResult:
     return ImageResult(ImageTagInfo.of(confidences), Coverage())
 
 
-async def test_categories_are_kept_or_dropped() -> None:
+async def test_categories_are_kept_or_dropped():
     for stage in (FilterCategories(keep=["plays"]), FilterCategories(drop=["breaks"])):
         kept = await stage.process({"whatever": video()})
         assert (
@@ -224,7 +222,7 @@ async def test_categories_are_kept_or_dropped() -> None:
         assert list((await stage.process({"whatever": picture()})).info.tags) == ["plays"]
 
 
-async def test_a_tag_gets_another_name_in_one_category_or_in_all() -> None:
+async def test_a_tag_gets_another_name_in_one_category_or_in_all():
     everywhere = (await RenameTags({"Foul": "Personal foul"}).process({"whatever": video()})).info
     assert everywhere.tags == {
         "plays": ("Personal foul", "Turnover", "Goal"),
@@ -236,7 +234,7 @@ async def test_a_tag_gets_another_name_in_one_category_or_in_all() -> None:
     ).info.tags["breaks"] == ("Timeout", "Foul")
 
 
-async def test_tags_become_one_with_their_spans_joined() -> None:
+async def test_tags_become_one_with_their_spans_joined():
     result = await MergeTags(["Foul", "Turnover"], into="Stoppage").process({"whatever": video()})
     stoppage = result.info.spans["plays"]["Stoppage"]
     assert [(span.start_s, span.end_s) for span in stoppage] == [(0, 6), (10, 12)]
@@ -254,7 +252,7 @@ async def test_tags_become_one_with_their_spans_joined() -> None:
     }
 
 
-async def test_tags_are_dropped() -> None:
+async def test_tags_are_dropped():
     result = await DropTags(["Foul"], category="plays").process({"whatever": video()})
     assert result.info.tags == {"plays": ("Turnover", "Goal"), "breaks": ("Timeout", "Foul")}
     assert {span.tag for span in result.findings[0].spans} == {"Turnover", "Goal"}
@@ -263,7 +261,7 @@ async def test_tags_are_dropped() -> None:
     ] == ("Turnover",)
 
 
-async def test_anything_but_a_result_is_refused() -> None:
+async def test_anything_but_a_result_is_refused():
     with pytest.raises(
         ConfigError,
         match=r"DropTags takes one VideoResult or ImageResult; among its inputs \(whatever\)",

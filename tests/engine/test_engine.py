@@ -9,14 +9,13 @@ import sqlite3
 import zipfile
 from collections.abc import Mapping
 from contextlib import closing
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import pytest
 
 from sandbox.stills import saved
-from sandbox.videos import SPORT_TAGS, LabelledVideo, VideoSpec, generate
+from sandbox.videos import SPORT_TAGS, VideoSpec, generate
 from tests.engine.engines import TAGS, bounds, damaged, play, plays, true_tags
 from vlm_engine import VLMEngine
 from vlm_engine.config.models import PipelineConfig
@@ -34,7 +33,7 @@ from vlm_engine.testing import Behaviour, Fault, SandboxVLM, glyphs
 from vlm_engine.types import Coverage, ZipEntry
 
 
-async def test_the_result_of_a_video_is_json_and_complete(game: LabelledVideo) -> None:
+async def test_the_result_of_a_video_is_json_and_complete(game):
     async with play() as (engine, vlm):
         result = await engine.process_video(game.path)
         assert json.loads(json.dumps(result)) == result
@@ -60,8 +59,8 @@ async def test_the_result_of_a_video_is_json_and_complete(game: LabelledVideo) -
 
 
 async def test_new_rules_need_only_an_earlier_result(
-    game: LabelledVideo,
-) -> None:
+    game,
+):
     async with play() as (engine, vlm):
         first = await engine.process_video(game.path)
         earlier = json.loads(json.dumps(first["json_result"]))
@@ -75,7 +74,7 @@ async def test_new_rules_need_only_an_earlier_result(
         assert second["json_result"]["timespans"] == first["json_result"]["timespans"]
 
 
-async def test_only_what_an_earlier_result_lacks_is_asked(game: LabelledVideo, store: Path) -> None:
+async def test_only_what_an_earlier_result_lacks_is_asked(game, store):
     async with play(tags=TAGS[:2]) as (engine, vlm):
         earlier = json.loads(json.dumps((await engine.process_video(game.path))["json_result"]))
         calls = vlm.counters.answered
@@ -95,7 +94,7 @@ async def test_only_what_an_earlier_result_lacks_is_asked(game: LabelledVideo, s
         assert again["video_tag_info"] == more["video_tag_info"]
 
 
-async def test_a_result_of_another_video_is_refused(game: LabelledVideo) -> None:
+async def test_a_result_of_another_video_is_refused(game):
     async with play() as (engine, _vlm):
         earlier = (await engine.process_video(game.path))["json_result"]
         earlier["metadata"]["duration"] += 5
@@ -106,7 +105,7 @@ async def test_a_result_of_another_video_is_refused(game: LabelledVideo) -> None
             await engine.process_video(game.path, existing_json_data=earlier)
 
 
-async def test_parts_of_the_result_can_be_left_out(game: LabelledVideo) -> None:
+async def test_parts_of_the_result_can_be_left_out(game):
     async with play() as (engine, vlm):
         bare = await engine.process_video(
             game.path, return_timestamps=False, return_confidence=False
@@ -124,7 +123,7 @@ async def test_parts_of_the_result_can_be_left_out(game: LabelledVideo) -> None:
         assert vlm.counters.answered == calls
 
 
-async def test_the_threshold_reaches_the_tags_that_set_none(game: LabelledVideo) -> None:
+async def test_the_threshold_reaches_the_tags_that_set_none(game):
     async with play(category_config={"plays": {"Turnover": {"TagThreshold": 0.5}}}) as (
         engine,
         _vlm,
@@ -149,9 +148,7 @@ async def test_the_threshold_reaches_the_tags_that_set_none(game: LabelledVideo)
         ),
     ],
 )
-async def test_arguments_without_a_meaning_are_refused_at_once(
-    game: LabelledVideo, arguments: dict[str, Any], message: str
-) -> None:
+async def test_arguments_without_a_meaning_are_refused_at_once(game, arguments, message):
     async with play() as (engine, vlm):
         for process in (
             engine.process_video(game.path, **arguments),
@@ -163,9 +160,7 @@ async def test_arguments_without_a_meaning_are_refused_at_once(
         assert not vlm.counters.answered
 
 
-async def test_rules_that_fit_nothing_are_named_once(
-    game: LabelledVideo, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_rules_that_fit_nothing_are_named_once(game, caplog):
     async with play(category_config={"plays": {"Fuol": {}, "foul": {}}, "playz": {"Foul": {}}}) as (
         engine,
         _vlm,
@@ -179,9 +174,7 @@ async def test_rules_that_fit_nothing_are_named_once(
 
 
 @pytest.mark.parametrize("kind", ["plain", "async"])
-async def test_progress_is_reported_in_whole_per_cent_once_each(
-    game: LabelledVideo, kind: str
-) -> None:
+async def test_progress_is_reported_in_whole_per_cent_once_each(game, kind):
     percents: list[int] = []
 
     async def slowly(percent: int) -> None:
@@ -197,9 +190,7 @@ async def test_progress_is_reported_in_whole_per_cent_once_each(
     assert len(percents) > 10
 
 
-async def test_scans_use_small_pictures_and_edges_full_ones(
-    game: LabelledVideo, store: Path
-) -> None:
+async def test_scans_use_small_pictures_and_edges_full_ones(game, store):
     async with play(model_settings={"image_max_side": 320, "scan_max_side": 256}, store=store) as (
         engine,
         vlm,
@@ -216,7 +207,7 @@ async def test_scans_use_small_pictures_and_edges_full_ones(
         assert vlm.counters.answered > calls
 
 
-async def test_spans_have_a_confidence_without_logprobs_too(game: LabelledVideo) -> None:
+async def test_spans_have_a_confidence_without_logprobs_too(game):
     async with play(Behaviour(slots=4, offers_logprobs=False)) as (engine, _vlm):
         result = await engine.process_video(game.path)
         spans = result["video_tag_info"]["tag_timespans"]["plays"]
@@ -230,7 +221,7 @@ async def test_spans_have_a_confidence_without_logprobs_too(game: LabelledVideo)
         assert {probability for _, probability in verdicts} == {None}
 
 
-async def test_a_picture_by_path_and_by_bytes(tmp_path: Path) -> None:
+async def test_a_picture_by_path_and_by_bytes(tmp_path):
     data = saved(glyphs.picture(["Foul", "Goal"], 640, 360), "PNG")
     path = tmp_path / "still.png"
     path.write_bytes(data)
@@ -250,7 +241,7 @@ async def test_a_picture_by_path_and_by_bytes(tmp_path: Path) -> None:
             await engine.process_image(tmp_path / "missing.png")
 
 
-async def test_a_picture_in_a_zip_typed_and_as_a_dictionary(tmp_path: Path) -> None:
+async def test_a_picture_in_a_zip_typed_and_as_a_dictionary(tmp_path):
     data = saved(glyphs.picture(["Turnover"], 640, 360), "PNG")
     with zipfile.ZipFile(tmp_path / "season.zip", "w") as season:
         season.writestr("finals/turnover.png", data)
@@ -293,7 +284,7 @@ models:
 """
 
 
-async def test_a_pipeline_with_stages_of_ones_own(game: LabelledVideo, tmp_path: Path) -> None:
+async def test_a_pipeline_with_stages_of_ones_own(game, tmp_path):
     path = tmp_path / "counting.yaml"
     path.write_text(COUNTING, encoding="utf-8")
 
@@ -306,9 +297,7 @@ async def test_a_pipeline_with_stages_of_ones_own(game: LabelledVideo, tmp_path:
                 await engine.process_video(game.path, pipeline_name="other")
 
 
-async def test_a_failed_frame_is_counted_and_asked_again_next_time(
-    game: LabelledVideo, store: Path
-) -> None:
+async def test_a_failed_frame_is_counted_and_asked_again_next_time(game, store):
     async with play(Behaviour(slots=1), store=store) as (engine, vlm):
         # A question and its one repetition.
         vlm.behaviour.fault, vlm.behaviour.fault_requests = Fault.GARBAGE, 2
@@ -327,9 +316,7 @@ async def test_a_failed_frame_is_counted_and_asked_again_next_time(
         (1.0, NoEndpointError, "the reply does not answer the question"),
     ],
 )
-async def test_unusable_replies_are_an_error_and_no_empty_result(
-    game: LabelledVideo, share: float, error: type[Exception], message: str
-) -> None:
+async def test_unusable_replies_are_an_error_and_no_empty_result(game, share, error, message):
     behaviour = Behaviour(slots=4, fault=Fault.GARBAGE, fault_share=share)
     async with play(behaviour) as (engine, _vlm):
         with pytest.raises(error) as caught:
@@ -337,9 +324,7 @@ async def test_unusable_replies_are_an_error_and_no_empty_result(
         assert re.search(message, str(caught.value))
 
 
-async def test_a_damaged_stretch_is_named_and_the_rest_searched(
-    game: LabelledVideo, tmp_path: Path
-) -> None:
+async def test_a_damaged_stretch_is_named_and_the_rest_searched(game, tmp_path):
     path = damaged(game, tmp_path / "scratched.mp4", 0.4, 0.6)
 
     async with play() as (engine, _vlm):
@@ -355,9 +340,7 @@ async def test_a_damaged_stretch_is_named_and_the_rest_searched(
                     assert any(match([span], [(start_s, end_s)], 0.5) for span in spans)
 
 
-async def test_a_video_of_which_nothing_decodes_is_refused(
-    game: LabelledVideo, tmp_path: Path
-) -> None:
+async def test_a_video_of_which_nothing_decodes_is_refused(game, tmp_path):
     path = damaged(game, tmp_path / "erased.mp4", 0.0002, 0.97)
 
     async with play(model_settings={"model_id": "sandbox-vlm"}) as (engine, vlm):
@@ -366,7 +349,7 @@ async def test_a_video_of_which_nothing_decodes_is_refused(
         assert vlm.counters.requests == 0
 
 
-async def test_no_endpoint_left_is_an_error_with_every_cause(game: LabelledVideo) -> None:
+async def test_no_endpoint_left_is_an_error_with_every_cause(game):
     async with play(model_settings={"model_id": "sandbox-vlm"}) as (engine, vlm):
         vlm.stop()
         with pytest.raises(NoEndpointError) as caught:
@@ -375,8 +358,8 @@ async def test_no_endpoint_left_is_an_error_with_every_cause(game: LabelledVideo
 
 
 async def test_an_engine_opens_on_first_use_and_can_be_reopened(
-    game: LabelledVideo,
-) -> None:
+    game,
+):
     async with SandboxVLM() as vlm:
         engine = VLMEngine(plays(vlm))
         results = await asyncio.gather(*(engine.process_video(game.path) for _ in range(3)))
@@ -391,9 +374,7 @@ async def test_an_engine_opens_on_first_use_and_can_be_reopened(
             ]
 
 
-async def test_cancelling_while_the_engine_opens_disturbs_no_other(
-    game: LabelledVideo, store: Path
-) -> None:
+async def test_cancelling_while_the_engine_opens_disturbs_no_other(game, store):
     async with SandboxVLM() as vlm:
         engine = VLMEngine(plays(vlm, store=store))
         first, second = (asyncio.create_task(engine.process_video(game.path)) for _ in range(2))
@@ -413,16 +394,14 @@ async def test_cancelling_while_the_engine_opens_disturbs_no_other(
 @pytest.mark.parametrize(
     "data", [{}, {"schema_version": 99}, {"schema_version": 2, "metadata": {}}]
 )
-async def test_anything_but_an_earlier_result_is_refused(
-    game: LabelledVideo, data: dict[str, Any]
-) -> None:
+async def test_anything_but_an_earlier_result_is_refused(game, data):
     async with play() as (engine, _vlm):
         with pytest.raises(ConfigError, match="existing_json_data"):
             await engine.process_video(game.path, existing_json_data={"json_result": data})
 
 
 @pytest.mark.thorough
-async def test_ten_minutes_and_eight_tags_need_few_questions(tmp_path: Path) -> None:
+async def test_ten_minutes_and_eight_tags_need_few_questions(tmp_path):
     """The bar for a model that makes no mistakes."""
     match_video = generate(VideoSpec(600, 320, 180, seed=0), tmp_path / "match.mp4")
     async with play(Behaviour(slots=8), tags=SPORT_TAGS) as (engine, vlm):

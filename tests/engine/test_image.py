@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from sandbox.stills import saved, scene
-from sandbox.videos import LabelledVideo
 from tests.engine.engines import TAGS, damaged, play
 from vlm_engine.errors import ClientError, MediaNotFoundError, MediaUnreadableError
 from vlm_engine.pictures import spread
@@ -32,8 +31,8 @@ def tags_of(result: ImageResult) -> tuple[str, ...]:
 
 
 async def test_an_animation_has_the_tags_that_enough_moments_show(
-    tmp_path: Path,
-) -> None:
+    tmp_path,
+):
     moved = moving(["Goal"], ["Goal", "Foul"], ["Goal"], [], [])
     path = tmp_path / "goal.webp"
     path.write_bytes(moved)
@@ -48,7 +47,7 @@ async def test_an_animation_has_the_tags_that_enough_moments_show(
         assert confidence > 0.5
 
 
-async def test_answers_about_several_views_are_not_asked_again(store: Path) -> None:
+async def test_answers_about_several_views_are_not_asked_again(store):
     moved = moving(["Goal"], ["Goal"], ["Foul"])
 
     async with play(store=store) as (engine, vlm):
@@ -71,7 +70,7 @@ async def test_answers_about_several_views_are_not_asked_again(store: Path) -> N
         assert (tags_of(result), result.coverage.calls) == (("Foul", "Goal"), 3)
 
 
-async def test_a_large_still_is_cut_into_parts_only_if_set_so(tmp_path: Path, store: Path) -> None:
+async def test_a_large_still_is_cut_into_parts_only_if_set_so(tmp_path, store):
     path = tmp_path / "stadium.jpg"
     path.write_bytes(saved(Image.fromarray(scene(4000, 1000)), "JPEG"))
 
@@ -83,7 +82,7 @@ async def test_a_large_still_is_cut_into_parts_only_if_set_so(tmp_path: Path, st
         assert (await engine.tag_image(path)).coverage.calls == 0
 
 
-async def test_a_video_clip_is_seen_in_a_few_moments(clip: LabelledVideo) -> None:
+async def test_a_video_clip_is_seen_in_a_few_moments(clip):
     moments = [clip.tags_at(time_s) for time_s in spread(10.0, 5)]
     expected = {tag for tag in TAGS if sum(tag in visible for visible in moments) >= 2}
 
@@ -94,9 +93,7 @@ async def test_a_video_clip_is_seen_in_a_few_moments(clip: LabelledVideo) -> Non
         assert (await engine.tag_image(clip.path, identity="clip 7")).coverage.calls == 0
 
 
-async def test_a_clip_in_a_zip_and_in_memory_is_seen_as_one_on_disk(
-    clip: LabelledVideo, tmp_path: Path
-) -> None:
+async def test_a_clip_in_a_zip_and_in_memory_is_seen_as_one_on_disk(clip, tmp_path):
     with zipfile.ZipFile(tmp_path / "season.zip", "w") as season:
         season.write(clip.path, "goal.mp4")
     content = Path(clip.path).read_bytes()
@@ -111,9 +108,7 @@ async def test_a_clip_in_a_zip_and_in_memory_is_seen_as_one_on_disk(
         assert vlm.counters.answered == 15
 
 
-async def test_a_clip_with_a_damaged_end_needs_more_than_one_moment(
-    clip: LabelledVideo, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_clip_with_a_damaged_end_needs_more_than_one_moment(clip, tmp_path, caplog):
     content = clip.path.read_bytes()
     data_at = content.index(b"mdat") + 4
     size = int.from_bytes(content[data_at - 8 : data_at - 4], "big") - 8
@@ -129,9 +124,7 @@ async def test_a_clip_with_a_damaged_end_needs_more_than_one_moment(
         assert f"game.mp4: {5 - seen} of 5 moments cannot be seen: " in caplog.text
 
 
-async def test_packets_with_the_time_before_them_are_a_clip(
-    clip: LabelledVideo, tmp_path: Path
-) -> None:
+async def test_packets_with_the_time_before_them_are_a_clip(clip, tmp_path):
     """As camcorders and Blu-rays have them."""
     path = tmp_path / "match.m2ts"
     with (
@@ -151,7 +144,7 @@ async def test_packets_with_the_time_before_them_are_a_clip(
         assert (await engine.tag_image(path.read_bytes(), identity="in memory")).coverage.calls == 5
 
 
-async def test_a_damaged_clip_is_named(clip: LabelledVideo, tmp_path: Path) -> None:
+async def test_a_damaged_clip_is_named(clip, tmp_path):
     content = Path(clip.path).read_bytes()[:200]
     (tmp_path / "damaged.mp4").write_bytes(content)
     with zipfile.ZipFile(tmp_path / "season.zip", "w") as season:
@@ -165,7 +158,7 @@ async def test_a_damaged_clip_is_named(clip: LabelledVideo, tmp_path: Path) -> N
         assert vlm.counters.requests == 0
 
 
-async def test_one_bad_picture_leaves_the_others_alone(tmp_path: Path) -> None:
+async def test_one_bad_picture_leaves_the_others_alone(tmp_path):
     good = saved(glyphs.picture(["Goal"], 320, 180), "PNG")
     files = {
         "good.png": good,
@@ -194,7 +187,7 @@ async def test_one_bad_picture_leaves_the_others_alone(tmp_path: Path) -> None:
                 assert f"season.zip/{source.entry}" in str(result)
 
 
-async def test_an_endpoint_that_fails_is_no_answer(tmp_path: Path) -> None:
+async def test_an_endpoint_that_fails_is_no_answer(tmp_path):
     moved = moving(["Goal"], ["Goal"], ["Goal"])
 
     async with play() as (engine, vlm):
@@ -205,7 +198,7 @@ async def test_an_endpoint_that_fails_is_no_answer(tmp_path: Path) -> None:
         assert tags_of(await engine.tag_image(moved)) == ("Goal",)
 
 
-async def test_rules_apply_after_the_views_are_combined() -> None:
+async def test_rules_apply_after_the_views_are_combined():
     data = saved(glyphs.picture(["Goal"], 640, 360), "PNG")
     async with play() as (engine, _vlm):
         assert tags_of(await engine.tag_image(data)) == ("Goal",)

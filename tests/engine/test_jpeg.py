@@ -37,9 +37,7 @@ def about(expected: tuple[int, ...], tolerance: int = 12) -> object:
         ((400, 10), 1024, (1024, 64)),
     ],
 )
-def test_pictures_are_sent_neither_too_large_nor_too_small(
-    size: tuple[int, int], max_side: int, sent: tuple[int, int]
-) -> None:
+def test_pictures_are_sent_neither_too_large_nor_too_small(size, max_side, sent):
     jpeg, width, height = encode(Image.new("RGB", size, RED), ImageShape(max_side))
     with Image.open(io.BytesIO(jpeg)) as image:
         assert image.format == "JPEG"
@@ -47,7 +45,7 @@ def test_pictures_are_sent_neither_too_large_nor_too_small(
         assert image.size == (width, height) == sent
 
 
-def test_a_long_strip_keeps_its_proportions_between_grey_bars() -> None:
+def test_a_long_strip_keeps_its_proportions_between_grey_bars():
     jpeg, _, _ = encode(Image.new("RGB", (4000, 100), RED), ImageShape(1000))
     image = Image.open(io.BytesIO(jpeg))
     assert fitted_size(4000, 100, ImageShape(1000)) == (1000, 25)
@@ -55,7 +53,7 @@ def test_a_long_strip_keeps_its_proportions_between_grey_bars() -> None:
     assert colour(image, 0.5, 0.05) == colour(image, 0.5, 0.95) == about((128, 128, 128))
 
 
-def test_quality_decides_the_size_in_bytes() -> None:
+def test_quality_decides_the_size_in_bytes():
     noise = Image.fromarray(np.random.default_rng(1).integers(0, 255, (200, 200, 3), np.uint8))
     assert len(encode(noise, ImageShape(quality=40))[0]) < len(
         encode(noise, ImageShape(quality=90))[0]

@@ -14,7 +14,6 @@ import aiohttp
 import pytest
 
 from sandbox.stills import saved
-from sandbox.videos import LabelledVideo
 from tests.engine.engines import plays
 from vlm_engine import VLMEngine
 from vlm_engine.clients import OpenAIClient
@@ -27,7 +26,7 @@ MOST_CALLS = 16
 
 
 @pytest.mark.parametrize("slots", [1, 4])
-async def test_one_client_serves_as_the_engines_client(clip: LabelledVideo, slots: int) -> None:
+async def test_one_client_serves_as_the_engines_client(clip, slots):
     async with SandboxVLM(Behaviour(slots=slots)) as vlm:
         model = plays(vlm).models["vlm"]
         client = OpenAIClient(EndpointConfig(base_url=vlm.url, max_concurrent=slots), model)
@@ -83,9 +82,7 @@ def follow(loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("call", ["process_video", "tag_video"])
-async def test_the_request_is_few_calls_deep(
-    clip: LabelledVideo, call: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_request_is_few_calls_deep(clip, call, monkeypatch):
     """Count the engine's functions on the stack when the first question is sent, and those on the
     stack when its task was created or its callback scheduled, and so on back to the call.
     """
@@ -107,7 +104,7 @@ async def test_the_request_is_few_calls_deep(
     assert len(chain) <= MOST_CALLS, "\n".join(chain)
 
 
-def test_the_main_road_is_typed() -> None:
+def test_the_main_road_is_typed():
     """No ``Any`` and no ``assert isinstance`` between the engine's typed calls and the pool."""
     for module in ("video", "search_run", "category_search", "cached_client", "image", "requests"):
         path = ROOT / "vlm_engine" / "tagging" / f"{module}.py"

@@ -75,9 +75,7 @@ async def video_by_both(
         (["video_path", "vr_video", "skipped_categories"], {"vr_video": True}),
     ],
 )
-async def test_a_model_named_as_a_stage_gives_what_the_default_gives(
-    vlm: SandboxVLM, clip: LabelledVideo, inputs: list[str], call: dict[str, Any]
-) -> None:
+async def test_a_model_named_as_a_stage_gives_what_the_default_gives(vlm, clip, inputs, call):
     settings = config(vlm, stage("analyzer", ["video_path"]), inputs=inputs)
 
     async with VLMEngine(settings) as engine:
@@ -87,7 +85,7 @@ async def test_a_model_named_as_a_stage_gives_what_the_default_gives(
     assert result["json_result"]["timespans"] == default["json_result"]["timespans"]
 
 
-async def test_progress_of_a_model_as_a_stage_grows(vlm: SandboxVLM, clip: LabelledVideo) -> None:
+async def test_progress_of_a_model_as_a_stage_grows(vlm, clip):
     settings, percents = (
         config(vlm, stage("analyzer", ["video_path"]), inputs=["video_path"]),
         list[int](),
@@ -101,9 +99,7 @@ async def test_progress_of_a_model_as_a_stage_grows(vlm: SandboxVLM, clip: Label
     assert percents[-1] == 100
 
 
-async def test_a_stage_may_look_at_a_video_that_another_has_probed(
-    vlm: SandboxVLM, clip: LabelledVideo
-) -> None:
+async def test_a_stage_may_look_at_a_video_that_another_has_probed(vlm, clip):
     stages = [stage("analyzer", "probed"), stage("probe_video", "video_path", "probed")]
 
     async with VLMEngine(config(vlm, *stages, inputs=["video_path"])) as engine:
@@ -111,9 +107,7 @@ async def test_a_stage_may_look_at_a_video_that_another_has_probed(
     assert result["video_tag_info"] == default["video_tag_info"]
 
 
-async def test_a_model_that_is_only_a_stage_uses_its_own_tags(
-    vlm: SandboxVLM, clip: LabelledVideo
-) -> None:
+async def test_a_model_that_is_only_a_stage_uses_its_own_tags(vlm, clip):
     models = {
         "usual": model(vlm),
         "second": model(vlm, tag_list=["Turnover"], model_category="plays"),
@@ -154,9 +148,7 @@ class Preprocessor(Model):
 
 
 @pytest.mark.parametrize("form", ["path", "bytes", "view", "image", "palette", "array"])
-async def test_a_stage_of_ones_own_may_prepare_the_picture(
-    vlm: SandboxVLM, picture: Path, form: str
-) -> None:
+async def test_a_stage_of_ones_own_may_prepare_the_picture(vlm, picture, form):
     stages = [stage("preprocessor", ["image"], "prepared"), stage("analyzer", ["prepared"])]
 
     settings = config(vlm, *stages, inputs=["image"])
@@ -167,7 +159,7 @@ async def test_a_stage_of_ones_own_may_prepare_the_picture(
     assert "Foul" in str(result["image_tag_info"])
 
 
-async def test_a_model_may_look_at_the_picture_itself(vlm: SandboxVLM, picture: Path) -> None:
+async def test_a_model_may_look_at_the_picture_itself(vlm, picture):
     content = picture.read_bytes()
 
     async with VLMEngine(
@@ -180,9 +172,7 @@ async def test_a_model_may_look_at_the_picture_itself(vlm: SandboxVLM, picture: 
     assert result["image_tag_info"] == default["image_tag_info"]
 
 
-async def test_an_input_that_is_no_picture_or_video_is_a_clear_error(
-    vlm: SandboxVLM, picture: Path, clip: LabelledVideo
-) -> None:
+async def test_an_input_that_is_no_picture_or_video_is_a_clear_error(vlm, picture, clip):
     stages = [stage("preprocessor", ["image"], "prepared"), stage("analyzer", ["prepared"])]
     async with VLMEngine(
         config(vlm, *stages, inputs=["image"]), models={"preprocessor": Preprocessor("floats")}
@@ -255,9 +245,7 @@ else:
         pytest.param("loop", marks=pytest.mark.thorough),
     ],
 )
-def test_a_program_that_never_closes_its_engine_ends_in_silence(
-    vlm: SandboxVLM, clip: LabelledVideo, tmp_path: Path, kind: str
-) -> None:
+def test_a_program_that_never_closes_its_engine_ends_in_silence(vlm, clip, tmp_path, kind):
     (tmp_path / "program.py").write_text(PROGRAM, encoding="utf-8")
     # A loop that the program itself leaves open is its own affair.
     strict = [] if "loop" in kind else ["-W", "error"]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from sandbox.videos import LabelledVideo
 from tests.engine.engines import true_tags
 from vlm_engine import VLMEngine
 from vlm_engine.config import base as config_base
@@ -35,7 +33,7 @@ def legacy_keys(written: Any) -> set[str]:
     return set().union(*map(legacy_keys, written)) if isinstance(written, list) else set()
 
 
-def test_each_key_without_a_meaning_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_each_key_without_a_meaning_is_named_once(caplog):
     with caplog.at_level(logging.WARNING, "vlm_engine"):
         config = EngineConfig.from_yaml(WRITTEN)
         EngineConfig.from_yaml(WRITTEN)
@@ -66,9 +64,7 @@ def as_objects(path: Path) -> EngineConfig:
 
 
 @pytest.mark.parametrize("read", [EngineConfig.from_yaml, as_objects])
-async def test_its_pipelines_tag_videos_and_pictures(
-    tmp_path: Path, clip: LabelledVideo, read: Callable[[Path], EngineConfig]
-) -> None:
+async def test_its_pipelines_tag_videos_and_pictures(tmp_path, clip, read):
     glyphs.picture(["Foul"], width=320, height=180).save(tmp_path / "still.png")
     progress: list[int] = []
     async with SandboxVLM(Behaviour(models=("org/vision-flash",), slots=4)) as vlm:

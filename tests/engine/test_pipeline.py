@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -74,11 +73,11 @@ def stage(name: str, inputs: list[str], outputs: str | list[str], **more: Any) -
     return {"name": name, "inputs": inputs, "outputs": outputs, **more}
 
 
-async def test_stages_run_when_their_inputs_exist_whatever_their_order() -> None:
+async def test_stages_run_when_their_inputs_exist_whatever_their_order():
     assert await pipeline(*CHAIN).run({"a": 1, "b": 2}) == 6
 
 
-async def test_stages_that_do_not_need_each_other_run_at_once() -> None:
+async def test_stages_that_do_not_need_each_other_run_at_once():
     parallel = config(
         stage("meet", ["a"], "x"), stage("meet", ["b"], "y"), stage("add", ["x", "y"], "results")
     )
@@ -87,7 +86,7 @@ async def test_stages_that_do_not_need_each_other_run_at_once() -> None:
     assert await demo.run({"a": 0, "b": 0}) == 2
 
 
-async def test_an_input_may_be_the_output() -> None:
+async def test_an_input_may_be_the_output():
     assert await pipeline(stage("add", ["a"], "x"), output="b").run({"a": 1, "b": 2}) == 2
 
 
@@ -120,7 +119,7 @@ async def test_an_input_may_be_the_output() -> None:
         ),
     ],
 )
-def test_a_pipeline_that_cannot_run_is_refused(stages: list[dict[str, Any]], message: str) -> None:
+def test_a_pipeline_that_cannot_run_is_refused(stages, message):
     with pytest.raises(ConfigError) as caught:
         config(*stages)
     assert "pipelines.demo" in str(caught.value)
@@ -140,27 +139,25 @@ def test_a_pipeline_that_cannot_run_is_refused(stages: list[dict[str, Any]], mes
         ),
     ],
 )
-def test_a_stage_without_its_model_or_its_input_is_named(
-    stages: list[dict[str, Any]], message: str
-) -> None:
+def test_a_stage_without_its_model_or_its_input_is_named(stages, message):
     with pytest.raises(ConfigError, match=message) as caught:
         pipeline(*stages)
     assert "pipeline 'demo'" in str(caught.value)
 
 
-async def test_an_error_of_a_stage_comes_out_as_it_is() -> None:
+async def test_an_error_of_a_stage_comes_out_as_it_is():
     demo = pipeline(stage("fail", ["a"], "x"), stage("add", ["x"], "results"))
     with pytest.raises(MediaError, match="broken"):
         await demo.run({"a": 1, "b": 2})
 
 
-async def test_a_stage_that_does_not_give_what_it_promised_is_named() -> None:
+async def test_a_stage_that_does_not_give_what_it_promised_is_named():
     demo = pipeline(stage("add", ["a"], ["x", "results"]))
     with pytest.raises(ConfigError, match="'add' gave no 'x'"):
         await demo.run({"a": 1, "b": 2})
 
 
-def test_a_stage_may_be_written_by_place_by_name_or_as_a_dict() -> None:
+def test_a_stage_may_be_written_by_place_by_name_or_as_a_dict():
     by_place = PipelineModelConfig("add", ["a"], "results")
     assert by_place == PipelineModelConfig(name="add", inputs=["a"], outputs=["results"])
     assert PipelineConfig(
@@ -172,11 +169,11 @@ def test_a_stage_may_be_written_by_place_by_name_or_as_a_dict() -> None:
     )
 
 
-def test_the_built_in_pipelines_are_among_all() -> None:
+def test_the_built_in_pipelines_are_among_all():
     assert all_pipelines({}) == {"video": VIDEO_PIPELINE, "image": IMAGE_PIPELINE}
 
 
-def test_a_pipeline_for_an_older_engine_becomes_the_built_in_one() -> None:
+def test_a_pipeline_for_an_older_engine_becomes_the_built_in_one():
     inputs = "video_path return_timestamps time_interval threshold vr_video".split()
     older = config(stage("dynamic_video_ai", inputs, "results"), inputs=tuple(inputs))
     assert (
@@ -184,7 +181,7 @@ def test_a_pipeline_for_an_older_engine_becomes_the_built_in_one() -> None:
     )
 
 
-def test_an_input_that_nobody_gives_is_named() -> None:
+def test_an_input_that_nobody_gives_is_named():
     scores = config(stage("add", ["score"], "results"), inputs=("score",))
     with pytest.raises(
         ConfigError,
@@ -204,14 +201,14 @@ models:
 """
 
 
-async def test_a_pipeline_from_a_file(tmp_path: Path) -> None:
+async def test_a_pipeline_from_a_file(tmp_path):
     path = tmp_path / "demo.yaml"
     path.write_text(WRITTEN, encoding="utf-8")
     demo = Pipeline("demo", PipelineConfig.from_yaml(path), MODELS)
     assert await demo.run({"a": 1, "b": 2}) == 6
 
 
-def test_a_configuration_file_may_name_a_pipeline_file(tmp_path: Path) -> None:
+def test_a_configuration_file_may_name_a_pipeline_file(tmp_path):
     (tmp_path / "demo.yaml").write_text(
         WRITTEN.replace("a, b", "video_path, threshold"), encoding="utf-8"
     )
@@ -256,9 +253,7 @@ def test_a_configuration_file_may_name_a_pipeline_file(tmp_path: Path) -> None:
         ("demo.yaml", "", "demo.yaml: "),
     ],
 )
-def test_a_faulty_file_is_named_with_every_fault(
-    tmp_path: Path, name: str, written: str | None, message: str
-) -> None:
+def test_a_faulty_file_is_named_with_every_fault(tmp_path, name, written, message):
     if written is not None:
         (tmp_path / name).write_text(written, encoding="utf-8")
     with pytest.raises(ConfigError, match=message):

@@ -57,7 +57,7 @@ async def play(**errors: float) -> AsyncIterator[tuple[SandboxVLM, SandboxVLM]]:
         yield one, other
 
 
-async def test_the_large_model_is_asked_little_and_finds_as_much(video: LabelledVideo) -> None:
+async def test_the_large_model_is_asked_little_and_finds_as_much(video):
     async with play(miss_rate=0.15, false_alarm_rate=0.05) as (small, large):
         async with VLMEngine(alone(large)) as engine:
             judged = await engine.tag_video(video.path)
@@ -76,8 +76,8 @@ async def test_the_large_model_is_asked_little_and_finds_as_much(video: Labelled
 
 
 async def test_the_large_model_corrects_the_small_one(
-    video: LabelledVideo,
-) -> None:
+    video,
+):
     async with play(miss_rate=0.25, false_alarm_rate=0.12) as (small, large):
         scores = []
         for settings in (alone(small), both_models(small, large), alone(large)):
@@ -87,9 +87,7 @@ async def test_the_large_model_corrects_the_small_one(
         assert scanned < both == judged
 
 
-async def test_scans_go_to_the_small_model_the_rest_to_the_large(
-    video: LabelledVideo, store: Path
-) -> None:
+async def test_scans_go_to_the_small_model_the_rest_to_the_large(video, store):
     async with play(miss_rate=0.1, false_alarm_rate=0.04) as (small, large):
         async with VLMEngine(both_models(small, large, store)) as engine:
             result = await engine.tag_video(video.path)
@@ -105,7 +103,7 @@ async def test_scans_go_to_the_small_model_the_rest_to_the_large(
         )
 
 
-async def test_stored_answers_of_both_models_are_used(video: LabelledVideo, store: Path) -> None:
+async def test_stored_answers_of_both_models_are_used(video, store):
     async with play(miss_rate=0.1, false_alarm_rate=0.04) as (small, large):
         async with VLMEngine(both_models(small, large, store)) as engine:
             first = await engine.process_video(video.path)
@@ -121,7 +119,7 @@ async def test_stored_answers_of_both_models_are_used(video: LabelledVideo, stor
         assert (small.counters.answered, large.counters.answered) == calls
 
 
-async def test_scans_by_the_large_model_are_not_repeated(video: LabelledVideo, store: Path) -> None:
+async def test_scans_by_the_large_model_are_not_repeated(video, store):
     async with play(miss_rate=0.1) as (small, large):
         async with VLMEngine(alone(large, store)) as engine:
             first = await engine.tag_video(video.path)
@@ -143,8 +141,8 @@ async def test_scans_by_the_large_model_are_not_repeated(video: LabelledVideo, s
 
 
 async def test_without_the_small_model_its_answers_do_not_count(
-    video: LabelledVideo,
-) -> None:
+    video,
+):
     async with play(miss_rate=0.3, false_alarm_rate=0.1) as (small, large):
         async with VLMEngine(both_models(small, large)) as engine:
             first = await engine.process_video(video.path)
@@ -158,7 +156,7 @@ async def test_without_the_small_model_its_answers_do_not_count(
         assert again["video_tag_info"]["video_tags"] == fresh["video_tag_info"]["video_tags"]
 
 
-async def test_a_small_model_that_is_served_beside_the_large_one(video: LabelledVideo) -> None:
+async def test_a_small_model_that_is_served_beside_the_large_one(video):
     """Both on one server, which then takes turns."""
 
     async with SandboxVLM(Behaviour(models=(LARGE, SMALL), slots=2, latency_s=0.005)) as vlm:

@@ -35,12 +35,12 @@ def purposes(rounds: Sequence[Sequence[FrameQuery]]) -> list[Purpose]:
     return [query.purpose for query in chain(*rounds)]
 
 
-def test_a_span_between_two_cuts_ends_on_them() -> None:
+def test_a_span_between_two_cuts_ends_on_them():
     search, _ = run(video(cuts=(50.0, 120.0, 180.0, 300.0)), {"Foul": [(120.0, 180.0)]})
     assert bounds(search.spans()) == [(120.0, 180.0)]
 
 
-def test_the_longer_a_span_the_less_exactly_it_is_placed() -> None:
+def test_the_longer_a_span_the_less_exactly_it_is_placed():
     search, exact = run(video(), {"Foul": [(101.3, 117.7)]})
     ((start_s, end_s),) = bounds(search.spans())
     assert abs(start_s - 101.3) <= 1.5
@@ -52,7 +52,7 @@ def test_the_longer_a_span_the_less_exactly_it_is_placed() -> None:
 
 
 @pytest.mark.parametrize("duration_s", [300.0, 3600.0])
-def test_an_event_that_the_scan_sees_once_is_found(duration_s: float) -> None:
+def test_an_event_that_the_scan_sees_once_is_found(duration_s):
     info = video(duration_s)
     at_s = scan_times(info, SearchConfig().interval_for(duration_s))[15]
     search, rounds = run(info, {"Foul": [(at_s - 4, at_s + 4)]})
@@ -62,7 +62,7 @@ def test_an_event_that_the_scan_sees_once_is_found(duration_s: float) -> None:
 
 
 @pytest.mark.parametrize("spans", [[], [(0.0, 600.0)]], ids=["nothing", "always"])
-def test_a_scan_is_enough_where_nothing_changes(spans: list[tuple[float, float]]) -> None:
+def test_a_scan_is_enough_where_nothing_changes(spans):
     search, rounds = run(video(), {"Foul": spans})
     assert bounds(search.spans()) == spans
     assert spans or len(rounds) == 1
@@ -71,13 +71,13 @@ def test_a_scan_is_enough_where_nothing_changes(spans: list[tuple[float, float]]
     assert len(rounds[0]) == pytest.approx(600 / INTERVAL_S, abs=3)
 
 
-def test_only_discoveries_ask_about_all_tags_later() -> None:
+def test_only_discoveries_ask_about_all_tags_later():
     _, (_, *later) = run(video(), {"Foul": [(100.0, 130.0)]})
     for query in chain(*later):
         assert query.tags == (TAGS if query.purpose is Purpose.SCAN else ("Foul",))
 
 
-def test_a_lone_mistake_is_overruled_by_other_frames() -> None:
+def test_a_lone_mistake_is_overruled_by_other_frames():
     wrong_s = scan_times(video(), INTERVAL_S)[20]
     search = VideoSearch(video(), ("Foul",), SearchConfig())
     rounds = play(
@@ -88,7 +88,7 @@ def test_a_lone_mistake_is_overruled_by_other_frames() -> None:
     assert 1.0 in [round(abs(time_s - wrong_s), 3) for time_s in seconds]
 
 
-def test_a_short_event_seen_once_is_upheld() -> None:
+def test_a_short_event_seen_once_is_upheld():
     at_s = scan_times(video(), INTERVAL_S)[20]
     search, _ = run(video(), {"Foul": [(at_s - 0.4, at_s + 2.1)]})
     ((start_s, end_s),) = bounds(search.spans())
@@ -96,7 +96,7 @@ def test_a_short_event_seen_once_is_upheld() -> None:
     assert abs(end_s - (at_s + 2.1)) < 1
 
 
-def test_a_frame_is_looked_at_again_on_both_sides() -> None:
+def test_a_frame_is_looked_at_again_on_both_sides():
     """The event ends before the frame on one side; the one on the other side upholds it."""
     seen_s = min(scan_times(video(), INTERVAL_S), key=lambda time_s: abs(time_s - 200))
     fouls = [(280.0, 301.0), (500.0, 530.0), (seen_s - 4.0, seen_s + 0.6)]
@@ -110,9 +110,7 @@ def test_a_frame_is_looked_at_again_on_both_sides() -> None:
     after_s=st.floats(0.4, 12.0),
     shortest_s=st.sampled_from((SHORTEST_S, 5.0)),
 )
-def test_a_discovery_counts_the_events_that_fit(
-    before_s: float, after_s: float, shortest_s: float
-) -> None:
+def test_a_discovery_counts_the_events_that_fit(before_s, after_s, shortest_s):
     """Against events thrown at random, of each kind two hundred thousand."""
     rng, stretch_s = np.random.default_rng(5), before_s + after_s
     begins_s = rng.uniform(0, stretch_s, 200_000)
@@ -127,7 +125,7 @@ def test_a_discovery_counts_the_events_that_fit(
     assert factor == pytest.approx(wanted, rel=0.1, abs=0.05)
 
 
-def test_looking_for_long_events_only_asks_less() -> None:
+def test_looking_for_long_events_only_asks_less():
     cuts = [8.0 * number for number in range(1, 70)]
     truth = {"Foul": [(40.0, 90.0), (200.0, 260.0)], "Turnover": [(300.0, 340.0), (480.0, 530.0)]}
     counts = []
@@ -140,7 +138,7 @@ def test_looking_for_long_events_only_asks_less() -> None:
     assert counts[1] < counts[0]
 
 
-def test_every_shot_is_looked_at_and_no_stretch_is_left_out() -> None:
+def test_every_shot_is_looked_at_and_no_stretch_is_left_out():
     cuts = [Cut(20.0, 0.8), Cut(24.0, 0.8), Cut(90.0, 0.4), Cut(95.0, 0.1)]
     times = scan_times(video(200.0, cuts), 8.0)
     assert (times[0], times[-1]) == (0.0, pytest.approx(199.96))
@@ -148,19 +146,19 @@ def test_every_shot_is_looked_at_and_no_stretch_is_left_out() -> None:
     assert all(later - earlier <= 12 for earlier, later in pairwise(times))
 
 
-def test_a_scan_prefers_key_frames_of_the_same_shot() -> None:
+def test_a_scan_prefers_key_frames_of_the_same_shot():
     key_frames_s = (0.0, 5.1, 99.0, 101.0, 150.0)
     assert {5.1, 150.0} <= set(scan_times(video(200.0, [100.0], key_frames_s), 8.0))
 
 
 @pytest.mark.parametrize("duration_s", [0.04, 0.5, 3.0])
-def test_a_very_short_video_is_looked_at_and_ends(duration_s: float) -> None:
+def test_a_very_short_video_is_looked_at_and_ends(duration_s):
     search, rounds = run(video(duration_s), {"Foul": [(0.0, duration_s)]})
     assert rounds[0][0].time_s == 0.0
     assert bounds(search.spans()) == [(0.0, duration_s)]
 
 
-def test_unjudged_frames_are_worked_around_and_not_asked_again() -> None:
+def test_unjudged_frames_are_worked_around_and_not_asked_again():
     search, queried_s = VideoSearch(video(), ("Foul",), SearchConfig()), []
 
     def answer(query: FrameQuery) -> Observation:
@@ -175,7 +173,7 @@ def test_unjudged_frames_are_worked_around_and_not_asked_again() -> None:
     assert abs(end_s - 200) < 6
 
 
-def test_a_search_goes_on_from_earlier_observations() -> None:
+def test_a_search_goes_on_from_earlier_observations():
     first, _ = run(video(), {"Foul": [(101.0, 177.0)], "Goal": [(20.0, 26.0)]})
     again = VideoSearch(video(), TAGS, SearchConfig())
     replay(first, again)
@@ -183,7 +181,7 @@ def test_a_search_goes_on_from_earlier_observations() -> None:
     assert again.spans() == first.spans()
 
 
-def test_every_span_has_a_confidence_told_or_not() -> None:
+def test_every_span_has_a_confidence_told_or_not():
     search = VideoSearch(video(100.0), ("Foul", "Goal"), SearchConfig())
     verdicts = {"Foul": Verdict(True, 0.75), "Goal": Verdict(True)}
     play(
@@ -194,7 +192,7 @@ def test_every_span_has_a_confidence_told_or_not() -> None:
     assert all(0.95 < (span.confidence or 0) <= 1 for span in search.spans())
 
 
-def test_an_edge_that_may_lie_far_away_lowers_the_confidence() -> None:
+def test_an_edge_that_may_lie_far_away_lowers_the_confidence():
     """A video that is scanned and not looked at again: where the event ends is not known."""
 
     def confidence(step_s: float) -> float:
@@ -220,15 +218,13 @@ def test_an_edge_that_may_lie_far_away_lowers_the_confidence() -> None:
         (100, 104, [100.0, 108.0], 102.0, None),
     ],
 )
-def test_a_change_is_placed_at_a_cut_or_in_the_middle(
-    start_s: float, end_s: float, cuts: list[float], time_s: float, error_s: float | None
-) -> None:
+def test_a_change_is_placed_at_a_cut_or_in_the_middle(start_s, end_s, cuts, time_s, error_s):
     gap = Gap(start_s, end_s, TimeWarp(600, [Cut(cut_s, 0.9) for cut_s in cuts]), 0.6)
     assert gap.time_s == pytest.approx(time_s)
     assert error_s is None or gap.expected_error_s == pytest.approx(error_s, abs=0.05)
 
 
-def test_a_budget_is_spent_and_not_exceeded_and_more_finds_more() -> None:
+def test_a_budget_is_spent_and_not_exceeded_and_more_finds_more():
     rng = random.Random(4)
     cuts = [Cut(12.0 * number + rng.uniform(0, 9), rng.uniform(0.4, 1)) for number in range(1, 295)]
     truth = {
@@ -243,7 +239,7 @@ def test_a_budget_is_spent_and_not_exceeded_and_more_finds_more() -> None:
     assert found[0] < found[1]
 
 
-def test_a_doubtful_answer_weighs_less_than_a_sure_one() -> None:
+def test_a_doubtful_answer_weighs_less_than_a_sure_one():
     """The model errs where it says .55 and is right where it says .99: the search learns that."""
 
     def spans(doubtful: float | None, sure: float | None) -> int:
@@ -282,13 +278,13 @@ hints = st.lists(st.builds(Cut, times, st.floats(0, 1, width=32)), max_size=40)
     st.none() | st.floats(1, 2000),
 )
 def test_any_search_ends_whatever_the_order_of_answers(
-    duration_s: float,
-    cuts: list[Cut],
-    key_frames_s: list[float],
-    truth: Truth,
-    seed: int,
-    per_hour: float | None,
-) -> None:
+    duration_s,
+    cuts,
+    key_frames_s,
+    truth,
+    seed,
+    per_hour,
+):
     info = video(duration_s, cuts, key_frames_s)
     search, rounds = run(info, truth, seed, questions_per_hour=per_hour)
     queried_s = [round(query.time_s * 1000) for query in chain(*rounds)]

@@ -55,9 +55,7 @@ lengths = st.lists(st.tuples(st.floats(2, 200), st.floats(2, 60)), min_size=1, m
     rest_s=st.floats(2, 600),
     fills=st.booleans(),
 )
-def test_what_two_looks_confirm_and_none_denies_is_reported(
-    events: list[tuple[float, float]], shots: list[float], rest_s: float, fills: bool
-) -> None:
+def test_what_two_looks_confirm_and_none_denies_is_reported(events, shots, rest_s, fills):
     edges = np.cumsum([part for event in events for part in event])
     truth = [(float(edges[i]), float(edges[i + 1])) for i in range(0, len(edges), 2)]
     duration_s = truth[-1][1] + rest_s
@@ -79,9 +77,7 @@ def test_what_two_looks_confirm_and_none_denies_is_reported(
     ("tags", "length_s"),
     [(1, 7200.0), pytest.param(2, 14400.0, marks=pytest.mark.thorough), (8, 1200.0)],
 )
-def test_a_model_that_never_errs_has_its_events_reported(
-    tags: int, length_s: float, hints: str
-) -> None:
+def test_a_model_that_never_errs_has_its_events_reported(tags, length_s, hints):
     recall, false_cuts = HINTS[hints]
     for filled in (0.0, 1.0):
         world = World(
@@ -96,7 +92,7 @@ def test_a_model_that_never_errs_has_its_events_reported(
         assert (seen.lost, seen.doubtful) == (0, 0)
 
 
-def test_a_model_that_never_contradicts_itself_is_trusted() -> None:
+def test_a_model_that_never_contradicts_itself_is_trusted():
     world = World(duration_s=7200.0, tags=4)
     model = NoisyModel(draw_video(world, (12,)), Noise(), (12,))
     search = VideoSearch(model.video, model.tags, SearchConfig())
@@ -113,7 +109,7 @@ def test_a_model_that_never_contradicts_itself_is_trusted() -> None:
 @pytest.mark.parametrize(
     "yes_logit", [1.9, None], ids=["yeses half as sure as noes", "no confidences"]
 )
-def test_events_that_fill_a_shot_each_are_believed(yes_logit: float | None) -> None:
+def test_events_that_fill_a_shot_each_are_believed(yes_logit):
     shots, shot_s, rng = 400, 5.0, random.Random(7)
     clock = TimeWarp(shots * shot_s, [Cut(shot_s * number, 0.9) for number in range(1, shots)])
 
@@ -133,7 +129,7 @@ def test_events_that_fill_a_shot_each_are_believed(yes_logit: float | None) -> N
     assert not (belief.present > 0.5)[~seen.present].any()
 
 
-def test_what_is_confirmed_and_not_believed_has_a_low_confidence() -> None:
+def test_what_is_confirmed_and_not_believed_has_a_low_confidence():
     """A model that contradicts itself all the time says yes twice about one shot."""
     rng, cuts = random.Random(5), [6.0 * number for number in range(1, 300)]
     search = VideoSearch(video(1800.0, cuts), ("Foul",), SearchConfig())
@@ -152,7 +148,7 @@ def test_what_is_confirmed_and_not_believed_has_a_low_confidence() -> None:
     assert span not in marked(search.spans())
 
 
-def test_a_lone_yes_in_a_quiet_video_is_looked_at_again() -> None:
+def test_a_lone_yes_in_a_quiet_video_is_looked_at_again():
     """One event in four hours: no single look could make it believed."""
     cuts = [8.0 * number for number in range(1, 1800)]
     search, yeses = search_of(video(14400.0, cuts), [(8000.0, 8008.0)])

@@ -37,14 +37,14 @@ def to_the_end(search: GroupedSearch | VideoSearch) -> list[FrameQuery]:
     ],
 )
 def test_tags_stay_with_those_they_were_searched_with(
-    tags: tuple[str, ...],
-    earlier: list[tuple[tuple[str, ...], bool]],
-    groups: list[tuple[str, ...]],
-) -> None:
+    tags,
+    earlier,
+    groups,
+):
     assert list(regrouped(tags, earlier)) == groups
 
 
-def test_one_group_is_a_search_like_any_other() -> None:
+def test_one_group_is_a_search_like_any_other():
     alone, grouped = (
         VideoSearch(VIDEO, tuple(TRUTH), SearchConfig()),
         GroupedSearch(VIDEO, TRUTH, [tuple(TRUTH)], SearchConfig()),
@@ -54,7 +54,7 @@ def test_one_group_is_a_search_like_any_other() -> None:
     assert list(alone.observations()) == list(grouped.observations())
 
 
-def test_each_group_is_asked_as_if_alone_and_nothing_twice() -> None:
+def test_each_group_is_asked_as_if_alone_and_nothing_twice():
     grouped = GroupedSearch(VIDEO, TRUTH, [("Foul",), ("Timeout", "Goal")], SearchConfig())
     queries = to_the_end(grouped)
     pairs = [(query.time_s, tag) for query in queries for tag in query.tags]
@@ -70,7 +70,7 @@ def test_each_group_is_asked_as_if_alone_and_nothing_twice() -> None:
     assert ("Foul", "Timeout", "Goal") in scans
 
 
-def test_tags_no_longer_wanted_are_not_reported() -> None:
+def test_tags_no_longer_wanted_are_not_reported():
     grouped = GroupedSearch(VIDEO, ("Foul",), [tuple(TRUTH)], SearchConfig())
     to_the_end(grouped)
     assert {span.tag for span in grouped.spans()} == {"Foul"}

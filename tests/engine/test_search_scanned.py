@@ -31,7 +31,7 @@ def run(scanner: Truth, judge: Truth) -> tuple[VideoSearch, list[FrameQuery]]:
 PLAY = {"Foul": [(60.0, 132.0), (300.0, 312.0)], "Goal": [(456.0, 468.0)]}
 
 
-def test_the_judge_sees_only_what_the_scan_leaves_in_doubt() -> None:
+def test_the_judge_sees_only_what_the_scan_leaves_in_doubt():
     search, queries = run(PLAY, PLAY)
     judged = [query for query in queries if query.purpose is not Purpose.SCAN]
     assert 0 < len(judged) < 0.3 * len(queries)
@@ -40,7 +40,7 @@ def test_the_judge_sees_only_what_the_scan_leaves_in_doubt() -> None:
     }
 
 
-def test_the_judge_refutes_what_fools_the_scanner() -> None:
+def test_the_judge_refutes_what_fools_the_scanner():
     search, queries = run({**PLAY, "Turnover": [(204.0, 216.0)]}, PLAY)
     assert [
         query
@@ -50,12 +50,12 @@ def test_the_judge_refutes_what_fools_the_scanner() -> None:
     assert {span.tag for span in search.spans()} == {"Foul", "Goal"}
 
 
-def test_the_judge_fills_what_the_scanner_overlooks() -> None:
+def test_the_judge_fills_what_the_scanner_overlooks():
     search, _ = run({**PLAY, "Foul": [(60.0, 84.0), (96.0, 132.0), (300.0, 312.0)]}, PLAY)
     assert bounds(spans_of(search, "Foul")) == PLAY["Foul"]
 
 
-def test_the_judge_is_shown_the_frame_that_the_scanner_saw() -> None:
+def test_the_judge_is_shown_the_frame_that_the_scanner_saw():
     _, queries = run({**PLAY, "Turnover": [(204.0, 216.0)]}, PLAY)
     scanned = {query.time_s for query in queries if query.purpose is Purpose.SCAN}
     checked = [query.time_s for query in queries if query.purpose is Purpose.SECOND_LOOK]
@@ -65,7 +65,7 @@ def test_the_judge_is_shown_the_frame_that_the_scanner_saw() -> None:
     assert len(judged) == len(set(judged))
 
 
-def test_edges_are_the_scanners() -> None:
+def test_edges_are_the_scanners():
     truth = {"Foul": [(64.3, 127.1), (303.7, 309.9)]}
     search, queries = run(truth, truth)
     assert {query.purpose for query in queries} <= {Purpose.SCAN, Purpose.SECOND_LOOK}
@@ -74,7 +74,7 @@ def test_edges_are_the_scanners() -> None:
         assert abs(span.end_s - end_s) <= 0.1 * (end_s - start_s)
 
 
-def test_the_judges_word_weighs_more_than_the_scanners() -> None:
+def test_the_judges_word_weighs_more_than_the_scanners():
     def belief(word: bool, *, scanned: bool) -> float:
         search = VideoSearch(INFO, TAGS, SearchConfig(), scanned=True)
         for query in search.next_queries():
@@ -87,7 +87,7 @@ def test_the_judges_word_weighs_more_than_the_scanners() -> None:
     assert belief(True, scanned=False) > belief(True, scanned=True)
 
 
-def test_each_observers_errors_are_learnt_apart() -> None:
+def test_each_observers_errors_are_learnt_apart():
     rng = random.Random(3)
     queries = [FrameQuery(2.0 * number, TAGS, Purpose.SCAN) for number in range(300)]
     seen = [replace(says(PLAY)(query), scanned=True) for query in queries]
@@ -112,7 +112,7 @@ def test_each_observers_errors_are_learnt_apart() -> None:
     assert judge < scanner / 4
 
 
-def test_a_scanned_search_goes_on_from_what_was_seen() -> None:
+def test_a_scanned_search_goes_on_from_what_was_seen():
     first, _ = run({**PLAY, "Turnover": [(204.0, 216.0)]}, PLAY)
     again = VideoSearch(INFO, TAGS, SearchConfig(), scanned=True)
     replay(first, again)
@@ -120,7 +120,7 @@ def test_a_scanned_search_goes_on_from_what_was_seen() -> None:
     assert again.spans() == first.spans()
 
 
-def test_a_judge_that_did_the_scan_itself_needs_no_scanner() -> None:
+def test_a_judge_that_did_the_scan_itself_needs_no_scanner():
     search = VideoSearch(INFO, TAGS, SearchConfig(), scanned=True)
     truth = {**PLAY, "Goal": [(456.0, 480.0)]}
     play(search, says(truth))

@@ -51,18 +51,18 @@ def learnt(seen: Evidence) -> tuple[Trust, Trust]:
     return observer.trust, observer.trust_if_fooled
 
 
-def test_doubtful_lookalikes_are_known_by_their_doubt() -> None:
+def test_doubtful_lookalikes_are_known_by_their_doubt():
     trust, if_fooled = learnt(evidence(DOUBTFUL_LOGIT))
     assert trust.sharpness > 0.5
     assert if_fooled.sharpness > 0.5 * trust.sharpness
 
 
-def test_lookalikes_seen_with_full_confidence_void_it_there() -> None:
+def test_lookalikes_seen_with_full_confidence_void_it_there():
     trust, if_fooled = learnt(evidence(RIGHT_LOGIT))
     assert trust.sharpness > 0.5
     assert if_fooled.sharpness == 0
 
 
-def test_the_looks_of_one_scene_share_one_voice() -> None:
+def test_the_looks_of_one_scene_share_one_voice():
     seen = evidence(DOUBTFUL_LOGIT)
     assert seen.scene_weights.sum() == pytest.approx(len(set(seen.scenes)))

@@ -59,9 +59,7 @@ def rows(store: Path) -> list[tuple[int, int, int]]:
         ).fetchall()
 
 
-async def test_fewer_requests_find_the_same_tags(
-    game: LabelledVideo, store: Path, tmp_path: Path
-) -> None:
+async def test_fewer_requests_find_the_same_tags(game, store, tmp_path):
     async with play() as vlm:
         alone, single = await tagged(vlm, tmp_path / "other", game, 1)
         before = len(vlm.counters.frame_numbers)
@@ -75,9 +73,7 @@ async def test_fewer_requests_find_the_same_tags(
         assert result.coverage.calls == calls == sum(result.calls.values())
 
 
-async def test_stored_answers_are_used_and_tokens_stored_once(
-    game: LabelledVideo, store: Path
-) -> None:
+async def test_stored_answers_are_used_and_tokens_stored_once(game, store):
     async def spent(vlm: SandboxVLM) -> dict[str, Any]:
         async with VLMEngine(config(vlm, None, 4)) as engine:
             await engine.tag_video(game.path)
@@ -94,9 +90,7 @@ async def test_stored_answers_are_used_and_tokens_stored_once(
         assert kept == counted
 
 
-async def test_answers_about_one_frame_serve_scans_of_several(
-    game: LabelledVideo, store: Path
-) -> None:
+async def test_answers_about_one_frame_serve_scans_of_several(game, store):
     async with play() as vlm:
         _, single = await tagged(vlm, store, game, 1)
         assert (await tagged(vlm, store, game, 4))[1] == 0
@@ -107,9 +101,7 @@ async def test_answers_about_one_frame_serve_scans_of_several(
         assert (await tagged(vlm, other, game, 4))[1] == 0, "both kinds are kept side by side"
 
 
-async def test_a_server_that_takes_one_picture_is_asked_one_by_one(
-    game: LabelledVideo, store: Path
-) -> None:
+async def test_a_server_that_takes_one_picture_is_asked_one_by_one(game, store):
     async with play(most_pictures=1, profile=Profile.VLLM) as vlm:
         result, calls = await tagged(vlm, store, game, 4)
         assert result.coverage.failed == 0
@@ -121,9 +113,7 @@ async def test_a_server_that_takes_one_picture_is_asked_one_by_one(
 @pytest.mark.parametrize(
     ("fault", "requests"), [(Fault.GARBAGE, 2), (Fault.TRUNCATED, 1), (Fault.SERVER_ERROR, 4)]
 )
-async def test_a_failed_question_leaves_no_frame_unjudged(
-    game: LabelledVideo, fault: Fault, requests: int
-) -> None:
+async def test_a_failed_question_leaves_no_frame_unjudged(game, fault, requests):
     async with play(fault=fault, fault_requests=requests) as vlm:
         result, _ = await tagged(vlm, None, game, 4)
         assert (result.coverage.failed, result.coverage.answered) == (0, result.coverage.asked)
@@ -143,9 +133,7 @@ class NeverSeveral(OpenAIClient):
         return await super().ask(question, keep, **more)
 
 
-async def test_a_model_that_fails_on_several_is_asked_one_by_one(
-    game: LabelledVideo, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_model_that_fails_on_several_is_asked_one_by_one(game, caplog):
     caplog.set_level(logging.WARNING)
     async with play() as vlm:
         client = NeverSeveral(EndpointConfig(base_url=vlm.url), ModelConfig())
@@ -163,9 +151,7 @@ async def test_a_model_that_fails_on_several_is_asked_one_by_one(
     assert caplog.messages.count(message) == 1
 
 
-async def test_unreadable_frames_leave_the_others_in_the_question(
-    game: LabelledVideo, tmp_path: Path
-) -> None:
+async def test_unreadable_frames_leave_the_others_in_the_question(game, tmp_path):
     path = damaged(game, tmp_path / "scratched.mp4", 0.4, 0.6)
 
     async with play() as vlm:
@@ -177,8 +163,8 @@ async def test_unreadable_frames_leave_the_others_in_the_question(
 
 
 async def test_many_videos_with_one_slot_do_not_deadlock(
-    game: LabelledVideo,
-) -> None:
+    game,
+):
     """Each holds frames that wait for more of their kind, and one request is sent at a time."""
 
     async with play(slots=1) as vlm:
@@ -189,9 +175,7 @@ async def test_many_videos_with_one_slot_do_not_deadlock(
         assert vlm.counters.in_flight_max == 1
 
 
-async def test_cancelling_keeps_the_answers_and_frees_the_slots(
-    game: LabelledVideo, store: Path
-) -> None:
+async def test_cancelling_keeps_the_answers_and_frees_the_slots(game, store):
     async with play(latency_s=0.05, slots=2) as vlm, VLMEngine(config(vlm, store, 4)) as engine:
         running = asyncio.create_task(engine.tag_video(game.path))
         while vlm.counters.answered < 3:
@@ -207,7 +191,7 @@ async def test_cancelling_keeps_the_answers_and_frees_the_slots(
         assert result.coverage.calls <= result.coverage.asked - kept
 
 
-async def test_the_scanner_is_given_the_descriptions_of_tags(game: LabelledVideo) -> None:
+async def test_the_scanner_is_given_the_descriptions_of_tags(game):
     def script(body: dict[str, Any]) -> tuple[int, Any]:
         names = body["response_format"]["json_schema"]["schema"]["properties"]
         return 200, completion(str({name: [] for name in names}).replace("'", '"'))

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from sandbox.stills import saved
-from sandbox.videos import LabelledVideo
 from tests.engine.engines import config, model
 from vlm_engine import VLMEngine
 from vlm_engine.errors import ConfigError, NoEndpointError
@@ -49,9 +48,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
     return counted
 
 
-async def test_each_model_finds_the_same_as_alone(
-    game: LabelledVideo, decoded: Counter[int]
-) -> None:
+async def test_each_model_finds_the_same_as_alone(game, decoded):
     async with two_models() as (one, other, models):
         async with VLMEngine(config(models)) as engine:
             both = await engine.tag_video(game.path)
@@ -73,7 +70,7 @@ async def test_each_model_finds_the_same_as_alone(
             assert result.info.tags == {name: both.info.tags[name]}
 
 
-async def test_each_category_has_its_own_rules_and_can_be_skipped(game: LabelledVideo) -> None:
+async def test_each_category_has_its_own_rules_and_can_be_skipped(game):
     async with two_models() as (one, _other, models):
         rules = {
             "scores": {"Goal": {"RenamedTag": "Score"}},
@@ -93,7 +90,7 @@ async def test_each_category_has_its_own_rules_and_can_be_skipped(game: Labelled
         assert one.counters.answered == calls
 
 
-async def test_an_earlier_result_serves_every_category(game: LabelledVideo) -> None:
+async def test_an_earlier_result_serves_every_category(game):
     async with two_models() as (one, other, models):
         async with VLMEngine(config(models)) as engine:
             first = await engine.process_video(game.path)
@@ -105,8 +102,8 @@ async def test_an_earlier_result_serves_every_category(game: LabelledVideo) -> N
 
 
 async def test_a_server_shared_by_models_is_not_overloaded(
-    game: LabelledVideo,
-) -> None:
+    game,
+):
     behaviour = Behaviour(slots=3, latency_s=0.02)
     async with two_models(shared=True, behaviour=behaviour) as (one, _, models):
         async with VLMEngine(config(models)) as engine:
@@ -119,7 +116,7 @@ async def test_a_server_shared_by_models_is_not_overloaded(
         assert one.counters.in_flight_max == 3
 
 
-async def test_a_picture_is_shown_to_every_model() -> None:
+async def test_a_picture_is_shown_to_every_model():
     picture = saved(glyphs.picture(["Foul", "Goal"], 640, 360), "PNG")
 
     async with two_models() as (one, other, models):
@@ -137,8 +134,8 @@ async def test_a_picture_is_shown_to_every_model() -> None:
 
 
 async def test_videos_and_pictures_do_not_deadlock(
-    game: LabelledVideo,
-) -> None:
+    game,
+):
     picture = saved(glyphs.picture(["Foul", "Goal"], 640, 360), "PNG")
 
     async with two_models(max_batch_size=1) as (_one, _other, models):
@@ -152,7 +149,7 @@ async def test_videos_and_pictures_do_not_deadlock(
         assert all(result.coverage.answered == result.coverage.asked > 0 for result in results)
 
 
-async def test_a_model_that_nobody_serves_ends_the_video_for_all(game: LabelledVideo) -> None:
+async def test_a_model_that_nobody_serves_ends_the_video_for_all(game):
     async with two_models(model_id="sandbox-vlm") as (_, other, models):
         other.stop()
         async with VLMEngine(config(models)) as engine:
@@ -191,15 +188,13 @@ async def test_a_model_that_nobody_serves_ends_the_video_for_all(game: LabelledV
         ),
     ],
 )
-def test_models_that_do_not_go_together_are_named(
-    models: dict[str, Any], more: dict[str, Any], message: str
-) -> None:
+def test_models_that_do_not_go_together_are_named(models, more, message):
     with pytest.raises(ConfigError) as caught:
         config(models, **more)
     assert message in str(caught.value)
 
 
-def test_all_models_are_active_except_scanners_by_default() -> None:
+def test_all_models_are_active_except_scanners_by_default():
     models = {
         "small": {},
         "large": {"scan_model": "small"},
@@ -210,7 +205,7 @@ def test_all_models_are_active_except_scanners_by_default() -> None:
     assert list(config(models, active_ai_models=["other"]).active_models()) == ["other"]
 
 
-def test_a_scanner_uses_the_tags_and_meanings_of_its_judge() -> None:
+def test_a_scanner_uses_the_tags_and_meanings_of_its_judge():
     large = {
         "tag_list": ["Foul", "Goal"],
         "tag_descriptions": {"Foul": "a player is fouled"},
@@ -225,6 +220,6 @@ def test_a_scanner_uses_the_tags_and_meanings_of_its_judge() -> None:
         assert scanner.synonyms == {"Goal": ("score",)}
 
 
-async def test_a_model_without_an_endpoint_is_named() -> None:
+async def test_a_model_without_an_endpoint_is_named():
     with pytest.raises(ConfigError, match="models.one: no endpoint is set"):
         await VLMEngine(config({"one": {"tag_list": ["Foul"]}})).initialize()

@@ -13,7 +13,7 @@ import pytest
 
 from tests.engine.stores import stored, subject
 from vlm_engine.errors import StoreError
-from vlm_engine.store import AnswerStore, StoredSearch, Subject
+from vlm_engine.store import AnswerStore, StoredSearch
 from vlm_engine.types import Form, Verdict
 
 HOUR_S = 3600.0
@@ -41,7 +41,7 @@ def store() -> Iterator[AnswerStore]:
         yield in_memory
 
 
-def test_what_was_written_is_read_back_after_opening_again(path: Path) -> None:
+def test_what_was_written_is_read_back_after_opening_again(path):
     wanted = [
         stored(1000, "", Foul=Verdict(True, 0.875), Turnover=Verdict(False)),
         stored(2000, "", Foul=Verdict(False, 0.25)),
@@ -54,7 +54,7 @@ def test_what_was_written_is_read_back_after_opening_again(path: Path) -> None:
 
 
 @pytest.mark.parametrize("other", [subject(2), subject(1, "other"), subject(1, wording="other")])
-def test_another_video_model_or_wording_has_no_answers(store: AnswerStore, other: Subject) -> None:
+def test_another_video_model_or_wording_has_no_answers(store, other):
     store.add(subject(1), stored(1000))
     assert store.answers(other) == []
     assert len(store.answers(subject(1))) == 1
@@ -74,9 +74,7 @@ def test_another_video_model_or_wording_has_no_answers(store: AnswerStore, other
         ),
     ],
 )
-def test_every_answer_comes_back_as_it_was(
-    store: AnswerStore, verdicts: dict[str, Verdict], raw: str
-) -> None:
+def test_every_answer_comes_back_as_it_was(store, verdicts, raw):
     answer = replace(stored(1).answer, verdicts=verdicts, raw=raw)
     wanted = replace(stored(1), answer=answer, form=Form.VERDICTS)
     store.add(subject(1), wanted)
@@ -84,7 +82,7 @@ def test_every_answer_comes_back_as_it_was(
 
 
 @pytest.mark.parametrize("count", [1, 17, 100])
-def test_many_at_once_are_told_apart_and_keep_their_order(store: AnswerStore, count: int) -> None:
+def test_many_at_once_are_told_apart_and_keep_their_order(store, count):
     subjects = [subject(number % 40) for number in range(count)]
     rows = [(about, stored(number, "")) for number, about in enumerate(subjects)]
     store.add_all(rows)
@@ -95,7 +93,7 @@ def test_many_at_once_are_told_apart_and_keep_their_order(store: AnswerStore, co
     assert store.answers_to([]) == []
 
 
-def test_answers_written_together_are_all_there_or_none(store: AnswerStore) -> None:
+def test_answers_written_together_are_all_there_or_none(store):
     good, bad = stored(1000), stored(2000)
     store.add_all([(subject(1), good), (subject(2), bad), (subject(1), bad)])
     unfit = replace(good, frame_s=None)  # type: ignore[arg-type]
@@ -104,7 +102,7 @@ def test_answers_written_together_are_all_there_or_none(store: AnswerStore) -> N
     assert store.answers_to([subject(2), subject(1)]) == [[bad], [good, bad]]
 
 
-def test_several_threads_and_connections_lose_nothing(path: Path) -> None:
+def test_several_threads_and_connections_lose_nothing(path):
     def write(part: int) -> None:
         with AnswerStore(path) as store:
             for number in range(20):
@@ -119,7 +117,7 @@ def test_several_threads_and_connections_lose_nothing(path: Path) -> None:
         assert len(store.answers(subject(1))) == 80
 
 
-def test_all_that_was_looked_up_counts_as_used(path: Path) -> None:
+def test_all_that_was_looked_up_counts_as_used(path):
     clock = Clock()
     subjects, first_s = [subject(number) for number in range(40)], clock.now_s
     with AnswerStore(path, clock=clock) as store:
@@ -152,7 +150,7 @@ def in_use(path: Path) -> int:
         return int((pages - free) * size)
 
 
-def test_the_videos_not_used_for_longest_go_each_as_a_whole(path: Path) -> None:
+def test_the_videos_not_used_for_longest_go_each_as_a_whole(path):
     clock = Clock()
     fill(path, clock, 10, hours_apart=24)
     with AnswerStore(path, clock=clock) as store:
@@ -171,16 +169,14 @@ def test_the_videos_not_used_for_longest_go_each_as_a_whole(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("max_bytes", "hours_apart"), [(SIZE, 0.01), (None, 24)])
-def test_what_was_used_lately_stays_and_all_without_a_limit(
-    path: Path, max_bytes: int | None, hours_apart: float
-) -> None:
+def test_what_was_used_lately_stays_and_all_without_a_limit(path, max_bytes, hours_apart):
     clock = Clock()
     fill(path, clock, 10, hours_apart=hours_apart)
     with AnswerStore(path, max_bytes=max_bytes, clock=clock) as store:
         assert [kept(store, video) for video in range(10)] == [100] * 10
 
 
-def test_a_long_run_prunes_as_it_goes_but_not_what_it_works_on(path: Path) -> None:
+def test_a_long_run_prunes_as_it_goes_but_not_what_it_works_on(path):
     """Nothing reads what is known of video 99: its answers alone say that it is in use."""
     clock = Clock()
     with AnswerStore(path, max_bytes=SIZE, clock=clock) as store:
@@ -193,7 +189,7 @@ def test_a_long_run_prunes_as_it_goes_but_not_what_it_works_on(path: Path) -> No
     assert in_use(path) < 2 * SIZE
 
 
-def test_searches_go_with_their_video_and_tables_of_others_stay(path: Path) -> None:
+def test_searches_go_with_their_video_and_tables_of_others_stay(path):
     clock, search = Clock(), StoredSearch(("Goal", "Überzahl"), "quick")
     fill(path, clock, 3, hours_apart=24)
     with closing(sqlite3.connect(path)) as db, db:

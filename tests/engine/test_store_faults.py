@@ -81,9 +81,7 @@ def count(store: AnswerStore, videos: int = 10) -> int:
 @pytest.mark.parametrize(
     "change", [cut_to_a_stump, header_overwritten, middle_overwritten, everything_overwritten]
 )
-def test_a_damaged_file_is_set_aside_and_work_goes_on(
-    path: Path, caplog: pytest.LogCaptureFixture, change: Callable[[bytearray], None]
-) -> None:
+def test_a_damaged_file_is_set_aside_and_work_goes_on(path, caplog, change):
     by_video = filled(path)
     data = damage(path, change)
     with AnswerStore(path) as store:
@@ -98,7 +96,7 @@ def test_a_damaged_file_is_set_aside_and_work_goes_on(
         assert damaged_files(path) == [aside]
 
 
-def test_what_can_be_read_is_kept_and_so_are_tables_of_others(path: Path) -> None:
+def test_what_can_be_read_is_kept_and_so_are_tables_of_others(path):
     filled(path)
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("CREATE TABLE journal_markers (id INTEGER PRIMARY KEY, title TEXT NOT NULL)")
@@ -114,7 +112,7 @@ def test_what_can_be_read_is_kept_and_so_are_tables_of_others(path: Path) -> Non
 
 
 @pytest.mark.parametrize("row", [0, 499])
-def test_an_unreadable_page_costs_what_is_on_it_and_no_more(path: Path, row: int) -> None:
+def test_an_unreadable_page_costs_what_is_on_it_and_no_more(path, row):
     answers = [answer for of_video in filled(path) for answer in of_video]
     with closing(sqlite3.connect(path)) as db:
         said = [said for (said,) in db.execute("SELECT said FROM answer ORDER BY id")]
@@ -130,7 +128,7 @@ def test_an_unreadable_page_costs_what_is_on_it_and_no_more(path: Path, row: int
     assert len(kept) >= len(answers) - lost
 
 
-def test_answers_of_a_lost_video_never_become_anothers(path: Path) -> None:
+def test_answers_of_a_lost_video_never_become_anothers(path):
     filled(path, videos=3)
     with closing(sqlite3.connect(path)) as db, db:
         root = "SELECT rootpage FROM sqlite_master WHERE name = 'answer_subject'"
@@ -143,7 +141,7 @@ def test_answers_of_a_lost_video_never_become_anothers(path: Path) -> None:
 
 
 @pytest.mark.parametrize("moved", [False, True])
-def test_a_kill_while_a_file_is_set_aside_is_followed_up(path: Path, moved: bool) -> None:
+def test_a_kill_while_a_file_is_set_aside_is_followed_up(path, moved):
     """After the copy is complete: the damaged file moves, then the copy takes its place."""
     filled(path, videos=2)
     with AnswerStore(path) as store:
@@ -159,7 +157,7 @@ def test_a_kill_while_a_file_is_set_aside_is_followed_up(path: Path, moved: bool
     assert not copy.exists()
 
 
-def test_rot_inside_an_answer_is_no_answer(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_rot_inside_an_answer_is_no_answer(path, caplog):
     filled(path, videos=1, answers=3)
     with closing(sqlite3.connect(path)) as db, db:
         (said,) = db.execute("SELECT said FROM answer WHERE id = 2").fetchone()
@@ -170,7 +168,7 @@ def test_rot_inside_an_answer_is_no_answer(path: Path, caplog: pytest.LogCapture
     assert "1 answers cannot be read any more; they are asked for again" in caplog.text
 
 
-def test_rot_in_a_text_stops_nothing(path: Path) -> None:
+def test_rot_in_a_text_stops_nothing(path):
     (answers,) = filled(path, videos=1, answers=3)
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("UPDATE answer SET endpoint = CAST(x'67ff6d' AS TEXT) WHERE id = 2")
@@ -181,7 +179,7 @@ def test_rot_in_a_text_stops_nothing(path: Path) -> None:
         damage(path, cut_off_the_end)
 
 
-def test_damage_found_amid_the_work_is_repaired_at_next_start(path: Path) -> None:
+def test_damage_found_amid_the_work_is_repaired_at_next_start(path):
     filled(path)
     damage(path, middle_overwritten, silently=True)
     complaint = refused(r"the file is damaged\. Start again")
@@ -193,9 +191,7 @@ def test_damage_found_amid_the_work_is_repaired_at_next_start(path: Path) -> Non
     assert len(damaged_files(path)) == 1
 
 
-def test_a_clean_file_is_not_checked_again_and_a_changed_one_is(
-    path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_clean_file_is_not_checked_again_and_a_changed_one_is(path, caplog):
     filled(path)
     damage(path, middle_overwritten, silently=True)
     AnswerStore(path).close()
@@ -228,11 +224,11 @@ def opened_by_a_stranger(path: Path) -> Iterator[None]:
     ],
 )
 def test_a_file_that_another_has_open_is_not_set_aside(
-    path: Path,
-    opened: Callable[[Path], AbstractContextManager[None]],
-    change: Callable[[bytearray], None],
-    complaint: str,
-) -> None:
+    path,
+    opened,
+    change,
+    complaint,
+):
     filled(path)
     with opened(path):
         data = damage(path, change)
@@ -247,7 +243,7 @@ def test_a_file_that_another_has_open_is_not_set_aside(
 CANNOT_WRITE = r"it cannot be written\. Let the user"
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with refused(CANNOT_WRITE):
         AnswerStore(tmp_path / "file" / "store.sqlite3")
@@ -276,7 +272,7 @@ def public() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("existing", [False, True])
-def test_a_read_only_folder_is_named_with_the_remedy(public: Path, existing: bool) -> None:
+def test_a_read_only_folder_is_named_with_the_remedy(public, existing):
     path = public / "data" / "store.sqlite3"
     path.parent.mkdir()
     (answers,) = filled(path, videos=1) if existing else [[]]
@@ -292,7 +288,7 @@ def test_a_read_only_folder_is_named_with_the_remedy(public: Path, existing: boo
         assert store.answers(subject(0)) == answers
 
 
-def test_a_read_only_file_is_named_with_the_remedy(public: Path) -> None:
+def test_a_read_only_file_is_named_with_the_remedy(public):
     path = public / "store.sqlite3"
     filled(path, videos=1)
     path.chmod(0o444)
@@ -323,7 +319,7 @@ def small_file_system(folder: Path) -> Iterator[None]:
 FULL = r"its disk is full.* Make room there"
 
 
-def test_a_full_disk_is_named_and_all_that_was_stored_is_kept(path: Path) -> None:
+def test_a_full_disk_is_named_and_all_that_was_stored_is_kept(path):
     added: list[StoredAnswer] = []
     with AnswerStore(path) as store:
         with files_no_longer_than(1_000_000), refused(FULL):
@@ -336,7 +332,7 @@ def test_a_full_disk_is_named_and_all_that_was_stored_is_kept(path: Path) -> Non
     assert not damaged_files(path)
 
 
-def test_a_full_file_system_is_named_and_nothing_is_lost(tmp_path: Path) -> None:
+def test_a_full_file_system_is_named_and_nothing_is_lost(tmp_path):
     path, added = tmp_path / "store.sqlite3", list[StoredAnswer]()
     with small_file_system(tmp_path):
         for answers in (added, []):
@@ -348,7 +344,7 @@ def test_a_full_file_system_is_named_and_nothing_is_lost(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("what", ["whole", "writing"])
-def test_a_locked_file_is_named_with_the_remedy(path: Path, what: str) -> None:
+def test_a_locked_file_is_named_with_the_remedy(path, what):
     (answers,) = filled(path, videos=1)
     complaint = refused(r"another program keeps it locked\. End that program")
     with locked_by_another_process(path, what), complaint, AnswerStore(path, busy_s=0.2) as store:
@@ -358,7 +354,7 @@ def test_a_locked_file_is_named_with_the_remedy(path: Path, what: str) -> None:
         assert store.answers(subject(0)) == answers
 
 
-def test_a_short_lock_is_waited_for(path: Path) -> None:
+def test_a_short_lock_is_waited_for(path):
     with AnswerStore(path) as store:
         command, pipe = [sys.executable, "-c", LOCKER, str(path), "writing"], subprocess.PIPE
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as other:

@@ -33,7 +33,7 @@ def read(path: Path, number: int) -> list[int]:
         return [answer.look_ms for answer in store.answers(subject(number))]
 
 
-def test_after_a_kill_at_any_moment_every_stored_answer_is_there(tmp_path: Path) -> None:
+def test_after_a_kill_at_any_moment_every_stored_answer_is_there(tmp_path):
     path, rng = tmp_path / "store.sqlite3", random.Random(6)
     for attempt in range(3):
         taken = killed_after(path, attempt, rng.uniform(0, 0.3))
@@ -45,7 +45,7 @@ def test_after_a_kill_at_any_moment_every_stored_answer_is_there(tmp_path: Path)
     assert not list(tmp_path.glob("*.damaged-*"))
 
 
-def test_a_kill_while_others_write_costs_the_others_nothing(tmp_path: Path) -> None:
+def test_a_kill_while_others_write_costs_the_others_nothing(tmp_path):
     path = tmp_path / "store.sqlite3"
     with AnswerStore(path) as store, process(WRITER, path, 1) as writer:
         assert output(writer).readline() == "0\n"
@@ -71,7 +71,7 @@ AnswerStore(Path(sys.argv[1]))
     "seconds",
     [0.05, *(pytest.param(seconds, marks=pytest.mark.thorough) for seconds in (0.0, 0.1))],
 )
-def test_a_kill_during_a_repair_loses_nothing_more(tmp_path: Path, seconds: float) -> None:
+def test_a_kill_during_a_repair_loses_nothing_more(tmp_path, seconds):
     path = tmp_path / "store.sqlite3"
     with AnswerStore(path) as store:
         store.add_all([(subject(1), stored(n, f"reply {n}")) for n in range(3000)])

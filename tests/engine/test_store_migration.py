@@ -76,7 +76,7 @@ def version_1(path: Path, answers: int = 20, *, says_so: bool = True) -> None:
 
 
 @pytest.mark.parametrize("says_so", [True, False])
-def test_a_file_of_version_1_keeps_every_answer(path: Path, says_so: bool) -> None:
+def test_a_file_of_version_1_keeps_every_answer(path, says_so):
     version_1(path, says_so=says_so)
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("CREATE TABLE journal_schema (version)")
@@ -93,7 +93,7 @@ def test_a_file_of_version_1_keeps_every_answer(path: Path, says_so: bool) -> No
         assert db.execute("SELECT version FROM journal_schema").fetchall() == [(7,)]
 
 
-def test_a_new_file_and_an_old_one_end_with_the_same_tables(tmp_path: Path) -> None:
+def test_a_new_file_and_an_old_one_end_with_the_same_tables(tmp_path):
     version_1(tmp_path / "old.sqlite3")
     found = []
     for name in ("old.sqlite3", "new.sqlite3"):
@@ -104,7 +104,7 @@ def test_a_new_file_and_an_old_one_end_with_the_same_tables(tmp_path: Path) -> N
     assert found[0] == found[1]
 
 
-def test_two_processes_may_find_an_old_file_at_once(path: Path) -> None:
+def test_two_processes_may_find_an_old_file_at_once(path):
     version_1(path, 3000)
     both = [process(OPENER, path) for _ in range(2)]
     assert [each.communicate(timeout=60) and each.returncode for each in both] == [0, 0]
@@ -112,7 +112,7 @@ def test_two_processes_may_find_an_old_file_at_once(path: Path) -> None:
         assert len(store.answers(subject(0))) == 1000
 
 
-def test_a_kill_in_the_middle_leaves_the_old_file_or_the_new_one(path: Path) -> None:
+def test_a_kill_in_the_middle_leaves_the_old_file_or_the_new_one(path):
     """The child kills itself while the rows are copied."""
     version_1(path, 300)
     with process(KILLED + OPENER, path) as child:
@@ -124,7 +124,7 @@ def test_a_kill_in_the_middle_leaves_the_old_file_or_the_new_one(path: Path) -> 
         assert sum(len(store.answers(subject(video))) for video in range(3)) == 300
 
 
-def test_a_newer_version_is_refused_and_left_as_it_is(path: Path) -> None:
+def test_a_newer_version_is_refused_and_left_as_it_is(path):
     AnswerStore(path).close()
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("UPDATE answer_schema SET version = 99")

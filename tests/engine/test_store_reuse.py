@@ -95,7 +95,7 @@ RULES: list[Mapping[str, Any]] = [
 ]
 
 
-async def test_other_thresholds_gaps_durations_and_names_ask_nothing(season: Season) -> None:
+async def test_other_thresholds_gaps_durations_and_names_ask_nothing(season):
     questions, first = await season.tagged()
     assert len(questions) > 10
     seen = [first.info]
@@ -107,7 +107,7 @@ async def test_other_thresholds_gaps_durations_and_names_ask_nothing(season: Sea
         assert seen.count(result.info) == 1, f"{rule} must change something for this test"
 
 
-async def test_one_tag_more_asks_about_it_alone_one_less_nothing(season: Season) -> None:
+async def test_one_tag_more_asks_about_it_alone_one_less_nothing(season):
     _, first = await season.tagged()
     questions, more = await season.tagged((*EIGHT[:3], NINTH, *EIGHT[3:]))
     assert questions
@@ -119,9 +119,7 @@ async def test_one_tag_more_asks_about_it_alone_one_less_nothing(season: Season)
         assert spans(result) == {span for span in spans(more) if span.tag in tags}
 
 
-async def test_pictures_of_one_eye_are_not_taken_for_whole_ones(
-    season: Season, video: LabelledVideo
-) -> None:
+async def test_pictures_of_one_eye_are_not_taken_for_whole_ones(season, video):
     questions, _ = await season.tagged()
     async with season.engine() as engine:
         result = await engine.tag_video(video.path, vr_video=True)
@@ -129,7 +127,7 @@ async def test_pictures_of_one_eye_are_not_taken_for_whole_ones(
     assert season.vlm.counters.answered == len(questions) + result.coverage.calls
 
 
-async def test_after_a_cancel_the_next_run_asks_only_the_rest(season: Season) -> None:
+async def test_after_a_cancel_the_next_run_asks_only_the_rest(season):
     season.vlm.behaviour.latency_s = 0.02
     async with season.engine() as engine:
         running = asyncio.create_task(season.tag(engine))
@@ -144,7 +142,7 @@ async def test_after_a_cancel_the_next_run_asks_only_the_rest(season: Season) ->
     assert len(questions) < result.coverage.asked
 
 
-async def test_an_answer_that_cannot_be_stored_is_not_used(season: Season) -> None:
+async def test_an_answer_that_cannot_be_stored_is_not_used(season):
     """A limit on the size of files stands for a full disk: it has room for about ten answers."""
     answered: list[int] = []
     full = pytest.raises(StoreError, match=r"store\.sqlite3: its disk is full.* Make room there")
@@ -168,7 +166,7 @@ async def test_an_answer_that_cannot_be_stored_is_not_used(season: Season) -> No
     ],
     ids=["synonyms", "no description", "the usual words spelled out"],
 )
-async def test_what_changes_no_word_asks_nothing(season: Season, words: dict[str, Any]) -> None:
+async def test_what_changes_no_word_asks_nothing(season, words):
     _, before = await season.tagged(FOUR)
     questions, after = await season.tagged(FOUR, **words)
     assert questions == []
@@ -184,9 +182,7 @@ async def test_what_changes_no_word_asks_nothing(season: Season, words: dict[str
     ],
     ids=["prompt", "special tokens", "time"],
 )
-async def test_what_changes_every_question_asks_everything(
-    season: Season, words: dict[str, Any]
-) -> None:
+async def test_what_changes_every_question_asks_everything(season, words):
     first, _ = await season.tagged(FOUR)
     again, _ = await season.tagged(FOUR, **words)
     assert len(again) == len(first)
@@ -194,7 +190,7 @@ async def test_what_changes_every_question_asks_everything(
     assert (await season.tagged(FOUR))[0] == [], "the answers in the former words are still there"
 
 
-async def test_a_description_asks_about_its_tag_alone(season: Season) -> None:
+async def test_a_description_asks_about_its_tag_alone(season):
     season.vlm.behaviour.miss_rate = 0.0  # another mistake would have other frames looked at
     _, plain = await season.tagged(FOUR[:3])
     for descriptions in (SIGNAL, {FOUL: "a free kick"}):

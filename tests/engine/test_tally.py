@@ -10,17 +10,17 @@ def tally(*read: tuple[float, bool]) -> FrameTally:
     return made
 
 
-def test_gaps_lie_between_frames_that_could_be_read() -> None:
+def test_gaps_lie_between_frames_that_could_be_read():
     assert tally((0, True), (5, False), (8, False), (12, True), (20, False), (25, True)).gaps_s(
         30
     ) == ((5, 8), (20, 20))
 
 
-def test_a_gap_that_nothing_follows_lasts_to_the_end() -> None:
+def test_a_gap_that_nothing_follows_lasts_to_the_end():
     assert tally((25, False), (0, True), (20, False)).gaps_s(30) == ((20, 30),)
 
 
-def test_unreadable_frames_are_counted_apart() -> None:
+def test_unreadable_frames_are_counted_apart():
     made = tally((0, True), (5, False), (8, True), (9, True))
     made.record_answer()
     made.record_calls("judge", 1)

@@ -25,13 +25,13 @@ async def fails() -> str:
 
 
 @pytest.mark.parametrize("values", [[], ["Foul"], ["Foul", "Goal", "Save"]])
-async def test_results_come_in_order(values: list[str]) -> None:
+async def test_results_come_in_order(values):
     works = [later(value, 0.01 * (len(values) - number)) for number, value in enumerate(values)]
     assert await gather_or_cancel(works) == values
 
 
 @pytest.mark.parametrize("others", [0, 1])
-async def test_the_first_error_cancels_the_others(others: int) -> None:
+async def test_the_first_error_cancels_the_others(others):
     with pytest.raises(LookupError, match="no such play"):
         await gather_or_cancel([fails(), *(later("Goal", 60.0) for _ in range(others))])
     assert asyncio.all_tasks() == {asyncio.current_task()}
@@ -64,7 +64,7 @@ async def added(batcher: Batcher[int, int], *entries: int) -> list[asyncio.Task[
     return tasks
 
 
-async def test_what_comes_during_a_batch_is_the_next_one() -> None:
+async def test_what_comes_during_a_batch_is_the_next_one():
     process = Process()
     batcher = Batcher(process)
     first, given_up, *others = [*await added(batcher, 1), *await added(batcher, 2, 13, 4)]
@@ -76,7 +76,7 @@ async def test_what_comes_during_a_batch_is_the_next_one() -> None:
     assert await batcher.add(5) == 10
 
 
-async def test_a_batch_waits_until_it_is_full_or_due() -> None:
+async def test_a_batch_waits_until_it_is_full_or_due():
     process = Process()
     process.may_go_on.set()
     full, due = (
@@ -94,7 +94,7 @@ async def test_a_batch_waits_until_it_is_full_or_due() -> None:
     assert process.batches[2:] in ([[6], [7]], [[6, 7]])
 
 
-async def test_a_failed_batch_fails_all_who_wait_and_all_who_come() -> None:
+async def test_a_failed_batch_fails_all_who_wait_and_all_who_come():
     process = Process(OSError("gone"))
     batcher = Batcher(process)
     tasks = [*await added(batcher, 1), *await added(batcher, 2)]
@@ -104,7 +104,7 @@ async def test_a_failed_batch_fails_all_who_wait_and_all_who_come() -> None:
             await waiting
 
 
-async def test_closing_a_batcher_cancels_its_batch() -> None:
+async def test_closing_a_batcher_cancels_its_batch():
     batcher = Batcher(Process())
     tasks = [*await added(batcher, 1), *await added(batcher, 2)]
     await batcher.aclose()
@@ -115,9 +115,7 @@ async def test_closing_a_batcher_cancels_its_batch() -> None:
 @pytest.mark.parametrize(
     ("error", "failing"), [(StoreError("the disk is full"), 3), (OverflowError("too large"), 1)]
 )
-async def test_an_error_in_a_thread_concerns_those_who_cause_it(
-    error: Exception, failing: int
-) -> None:
+async def test_an_error_in_a_thread_concerns_those_who_cause_it(error, failing):
     def work(entries: Sequence[int]) -> Sequence[str]:
         if 13 in entries:
             raise error
@@ -129,7 +127,7 @@ async def test_an_error_in_a_thread_concerns_those_who_cause_it(
     assert await batcher.add(15) == "done 15"
 
 
-async def test_work_is_done_once_where_no_thread_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_work_is_done_once_where_no_thread_starts(monkeypatch):
     batches: list[list[int]] = []
     start, failures = threading.Thread.start, [1]
 
@@ -151,7 +149,7 @@ async def test_work_is_done_once_where_no_thread_starts(monkeypatch: pytest.Monk
     assert batches == [[1, 2], [3]]
 
 
-async def test_a_semaphore_serves_first_come_first_served() -> None:
+async def test_a_semaphore_serves_first_come_first_served():
     semaphore, order = ResizableSemaphore(lambda: 2), list[int]()
 
     async def use(number: int) -> None:
@@ -163,7 +161,7 @@ async def test_a_semaphore_serves_first_come_first_served() -> None:
     assert order == list(range(8))
 
 
-async def test_a_semaphore_that_grows_admits_those_who_wait() -> None:
+async def test_a_semaphore_that_grows_admits_those_who_wait():
     size = 1
     semaphore = ResizableSemaphore(lambda: size)
     await semaphore.acquire()
@@ -178,7 +176,7 @@ async def test_a_semaphore_that_grows_admits_those_who_wait() -> None:
     await asyncio.wait_for(waiting[2], LIMIT_S)
 
 
-async def test_a_place_given_to_a_cancelled_task_goes_to_the_next() -> None:
+async def test_a_place_given_to_a_cancelled_task_goes_to_the_next():
     semaphore = ResizableSemaphore(lambda: 1)
     await semaphore.acquire()
     first, second = (asyncio.create_task(semaphore.acquire()) for _ in range(2))

@@ -47,7 +47,7 @@ def span(start: float, end: float) -> dict[str, float]:
     return {"start": start, "end": end}
 
 
-async def test_precision_and_recall_are_told_before_and_after() -> None:
+async def test_precision_and_recall_are_told_before_and_after():
     foul = (await fitted(result(plays=PLAYS), {"Foul": [span(0, 11), span(60, 70)]}))["Foul"]
     assert (foul["precision_before"], foul["recall_before"], foul["f1_before"]) == (0.0, 0.0, 0.0)
     assert (foul["precision_after"], foul["recall_after"], foul["f1_after"]) == (1.0, 1.0, 1.0)
@@ -55,7 +55,7 @@ async def test_precision_and_recall_are_told_before_and_after() -> None:
     assert foul["TagThreshold"] <= 0.45
 
 
-async def test_the_fitted_rule_does_in_the_engine_what_it_promises() -> None:
+async def test_the_fitted_rule_does_in_the_engine_what_it_promises():
     existing, wanted = result(plays=PLAYS), {"Foul": [span(0, 11), span(60, 70)]}
     best = (await fitted(existing, wanted))["Foul"]
     rule = {
@@ -68,20 +68,20 @@ async def test_the_fitted_rule_does_in_the_engine_what_it_promises() -> None:
     assert {key: again[key] for key in rule} == rule
 
 
-async def test_a_tag_that_was_never_found_and_one_that_should_not_be() -> None:
+async def test_a_tag_that_was_never_found_and_one_that_should_not_be():
     both = await fitted(result(plays=PLAYS), {"Turnover": [span(5, 8)], "Goal": []})
     assert (both["Turnover"]["precision_after"], both["Turnover"]["recall_after"]) == (1.0, 0.0)
     assert (both["Goal"]["precision_before"], both["Goal"]["precision_after"]) == (0.0, 1.0)
 
 
-async def test_one_span_may_be_written_without_a_list() -> None:
+async def test_one_span_may_be_written_without_a_list():
     one = await fitted(
         result(plays=PLAYS), {"Goal": {"start": 20, "end": 30, "total_confidence": 0.9}}
     )
     assert one == await fitted(result(plays=PLAYS), {"Goal": [span(20, 30)]})
 
 
-async def test_tags_are_named_by_category_where_that_is_needed() -> None:
+async def test_tags_are_named_by_category_where_that_is_needed():
     existing = result(plays=PLAYS, breaks=BREAKS)
     by_category = await fitted(
         existing, {"plays": {"Goal": [span(20, 30)]}, "breaks": {"Goal": []}}, "plays", "breaks"
@@ -103,12 +103,12 @@ async def test_tags_are_named_by_category_where_that_is_needed() -> None:
         ({"Timeout": [span(8, 3)]}, "a span ends after it starts, unlike 8.0 to 3.0"),
     ],
 )
-async def test_spans_that_cannot_be_fitted_are_named(desired: dict[str, Any], message: str) -> None:
+async def test_spans_that_cannot_be_fitted_are_named(desired, message):
     with pytest.raises(ConfigError) as caught:
         await fitted(result(plays=PLAYS | {"Foul": []}, breaks=BREAKS), desired, "plays", "breaks")
     assert message in str(caught.value)
 
 
-async def test_anything_but_a_result_is_refused() -> None:
+async def test_anything_but_a_result_is_refused():
     with pytest.raises(ConfigError, match="existing_json_data: not a json_result"):
         await fitted({"timespans": []}, {"Foul": []})

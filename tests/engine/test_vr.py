@@ -63,7 +63,7 @@ def layout_text(name: str, size: Size = WIDE, setting: str = AUTO) -> str:
         ("Tbilisi 1180 lrs 3600.mp4", "sbs-180"),  # whole words only
     ],
 )
-def test_a_name_tells_in_the_way_of_players(name: str, layout: str) -> None:
+def test_a_name_tells_in_the_way_of_players(name, layout):
     assert layout_text(name) == layout
 
 
@@ -94,11 +94,11 @@ def test_a_name_tells_in_the_way_of_players(name: str, layout: str) -> None:
         ("Final_RF52.mp4", SQUARE, "mono-fisheye190"),
     ],
 )
-def test_what_a_name_leaves_open_the_shape_tells(name: str, size: Size, layout: str) -> None:
+def test_what_a_name_leaves_open_the_shape_tells(name, size, layout):
     assert layout_text(name, size) == layout
 
 
-def test_a_setting_goes_before_name_and_shape() -> None:
+def test_a_setting_goes_before_name_and_shape():
     assert layout_text("Final_LR_180.mp4", WIDE, "mono-360") == "mono-360"
     assert layout_text("Final_LR_180.mp4", WIDE, "mono-flat") == "as it is"
     assert layout_of(OFF, "Final_LR_180.mp4", *WIDE) is None
@@ -117,14 +117,14 @@ def test_a_setting_goes_before_name_and_shape() -> None:
         ("tb-flat", "tb-flat"),
     ],
 )
-def test_a_setting_may_be_written_as_players_do(written: str, meant: str) -> None:
+def test_a_setting_may_be_written_as_players_do(written, meant):
     assert checked_layout(written) == meant
     assert checked_layout(meant) == meant
     assert VideoConfig(vr_layout=written).vr_layout == meant
 
 
 @pytest.mark.parametrize("written", ["sbs", "180", "sideways", "sbs-fisheye20", ""])
-def test_half_a_layout_is_refused_with_a_remedy(written: str) -> None:
+def test_half_a_layout_is_refused_with_a_remedy(written):
     with pytest.raises(
         ConfigError, match=r"video\.vr_layout: .*is no layout; write auto, off, .* like sbs-180"
     ):
@@ -150,9 +150,7 @@ def test_half_a_layout_is_refused_with_a_remedy(written: str) -> None:
         ("tb-flat", (1920, 1080), (0, 0, 1920, 540), 16 / 9),
     ],
 )
-def test_the_front_is_120_degrees_of_one_eye(
-    layout: str, size: Size, box: Box, aspect: float
-) -> None:
+def test_the_front_is_120_degrees_of_one_eye(layout, size, box, aspect):
     found = layout_of(layout, "", *size)
     assert found is not None
     ahead = front(found, *size)
@@ -196,30 +194,24 @@ def likeness(result: VideoResult, video: LabelledVideo) -> float:
         ("Final_SBS_MKX200.mp4", "sbs-fisheye200", (800, 400)),
     ],
 )
-async def test_what_is_ahead_is_found(
-    name: str, layout: str, size: tuple[int, int], tmp_path: Path
-) -> None:
+async def test_what_is_ahead_is_found(name, layout, size, tmp_path):
     video = made(tmp_path / name, layout, *size)
     assert likeness(await searched(video.path), video) > 0.8
 
 
 @pytest.mark.parametrize(("layout", "vr"), [("auto", False), ("mono-360", True)])
-async def test_without_the_layout_nothing_right_is_found(
-    layout: str, vr: bool, match: LabelledVideo
-) -> None:
+async def test_without_the_layout_nothing_right_is_found(layout, vr, match):
     assert likeness(await searched(match.path, layout, vr=vr), match) < 0.5
 
 
-async def test_scripts_in_the_field_get_the_layout_by_themselves(match: LabelledVideo) -> None:
+async def test_scripts_in_the_field_get_the_layout_by_themselves(match):
     async with play() as (engine, _):
         result = await engine.process_video(match.path, vr_video=True)
     tags = {tag for found in result["video_tag_info"]["video_tags"].values() for tag in found}
     assert tags == true_tags(match)
 
 
-async def test_answers_about_one_crop_are_not_taken_for_another(
-    match: LabelledVideo, store: Path
-) -> None:
+async def test_answers_about_one_crop_are_not_taken_for_another(match, store):
     calls = [
         (await searched(match.path, layout, store, vr=vr)).coverage.calls > 0
         for layout, vr in (

@@ -33,7 +33,7 @@ def fault(**words: Any) -> str:
     return str(caught.value)
 
 
-def test_the_words_that_are_built_in_are_still_the_same() -> None:
+def test_the_words_that_are_built_in_are_still_the_same():
     """A change has everybody's answers asked for again: note it in the changelog."""
     assert wording_fingerprint(ModelConfig()).startswith("35d591d224d5")
 
@@ -46,13 +46,13 @@ def test_the_words_that_are_built_in_are_still_the_same() -> None:
         ({"special_tokens": "/no_think"}, False),
     ],
 )
-def test_the_fingerprint_follows_the_words_alone(settings: dict[str, Any], same: bool) -> None:
+def test_the_fingerprint_follows_the_words_alone(settings, same):
     plain = wording_fingerprint(ModelConfig())
     assert len(plain) == 64
     assert (wording_fingerprint(ModelConfig(**settings)) == plain) == same
 
 
-def test_a_template_says_everything_in_its_own_words() -> None:
+def test_a_template_says_everything_in_its_own_words():
     system, line = texts(
         system_prompt="A match. {tag_count} plays:\n{tags}\n{rules} {{so}}",
         user_prompt="{time} {special_tokens} Which?",
@@ -66,7 +66,7 @@ def test_a_template_says_everything_in_its_own_words() -> None:
     assert line == "0:12:34.5 /no_think Which?"
 
 
-def test_the_fields_are_all_filled_in() -> None:
+def test_the_fields_are_all_filled_in():
     system, line = texts(
         Form.VERDICTS,
         prompt="A match.",
@@ -80,7 +80,7 @@ def test_the_fields_are_all_filled_in() -> None:
     assert line.startswith("/fast Which")
 
 
-def test_without_a_schema_the_words_ask_for_json() -> None:
+def test_without_a_schema_the_words_ask_for_json():
     words = {"system_prompt": "{tags}"}
     assert texts(**words)[0] == "- Basketball point\n- Foul\n- Free throw"
     assert texts(strict=False, **words)[0].endswith(
@@ -150,7 +150,7 @@ def test_without_a_schema_the_words_ask_for_json() -> None:
         ({"tag_list": [{"Foul": "x"}, "foul"]}, "models.vlm.tag_list: tag 'foul' is listed twice"),
     ],
 )
-def test_what_is_wrong_is_named_when_it_is_loaded(words: dict[str, Any], message: str) -> None:
+def test_what_is_wrong_is_named_when_it_is_loaded(words, message):
     assert message in fault(**words)
 
 
@@ -171,7 +171,7 @@ def test_what_is_wrong_is_named_when_it_is_loaded(words: dict[str, Any], message
     ],
     ids=["apart", "mapping", "other case", "some", "both"],
 )
-def test_a_tag_may_be_described(words: dict[str, Any]) -> None:
+def test_a_tag_may_be_described(words):
     model = ModelConfig(**{"tag_list": TAGS, **words})
     assert (model.tag_list, model.tag_descriptions) == (TAGS, {"Foul": SIGNAL})
     system, _ = texts(**words)
@@ -179,13 +179,13 @@ def test_a_tag_may_be_described(words: dict[str, Any]) -> None:
     assert "only what is in the quotes is its name" in system
 
 
-def test_without_the_described_tag_nothing_is_said_of_quotes() -> None:
+def test_without_the_described_tag_nothing_is_said_of_quotes():
     model = ModelConfig(tag_list=TAGS, tag_descriptions={"Foul": SIGNAL})
     system, _ = messages(Question(("Free throw",), Form.LIST, b""), Wording.of(model))
     assert "quotes" not in system["content"]
 
 
-def test_answers_about_a_described_tag_are_kept_apart() -> None:
+def test_answers_about_a_described_tag_are_kept_apart():
     plain, described = (
         ModelConfig(tag_list=TAGS),
         ModelConfig(tag_list=TAGS, tag_descriptions={"Foul": SIGNAL}),
@@ -199,13 +199,13 @@ def test_answers_about_a_described_tag_are_kept_apart() -> None:
     assert wording_fingerprint(plain) == wording_fingerprint(described)
 
 
-def test_two_templates_that_say_the_same_are_still_two() -> None:
+def test_two_templates_that_say_the_same_are_still_two():
     one = ModelConfig(system_prompt="{tags} {tag_count}")
     other = ModelConfig(system_prompt="{tags} 2")
     assert wording_fingerprint(one) != wording_fingerprint(other)
 
 
-def test_other_tags_leave_out_the_words_about_the_rest() -> None:
+def test_other_tags_leave_out_the_words_about_the_rest():
     model = ModelConfig(
         tag_list=TAGS, tag_descriptions={"Foul": SIGNAL}, synonyms={"Free throw": ["penalty"]}
     )

@@ -51,9 +51,7 @@ def true_tags(video: LabelledVideo) -> set[str]:
     return {tag for tag, spans in video.truth.items() if spans}
 
 
-def test_one_video_and_then_new_rules_without_an_endpoint(
-    example: Example, video: LabelledVideo, vlm: SandboxVLM, tmp_path: Path
-) -> None:
+def test_one_video_and_then_new_rules_without_an_endpoint(example, video, vlm, tmp_path):
     said = example(
         "one_video.py",
         video.path,
@@ -74,9 +72,7 @@ def test_one_video_and_then_new_rules_without_an_endpoint(
     assert vlm.counters.requests == calls
 
 
-def test_a_folder_of_pictures_one_of_which_is_broken(
-    example: Example, vlm: SandboxVLM, tmp_path: Path
-) -> None:
+def test_a_folder_of_pictures_one_of_which_is_broken(example, vlm, tmp_path):
     for name, tags in {"first": ["Foul"], "second": ["Goal", "Turnover"], "third": []}.items():
         glyphs.picture(tags, width=320, height=180).save(tmp_path / f"{name}.png")
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
@@ -91,7 +87,7 @@ def test_a_folder_of_pictures_one_of_which_is_broken(
     assert vlm.counters.answered == calls
 
 
-def test_a_fallback_takes_over(example: Example, video: LabelledVideo, vlm: SandboxVLM) -> None:
+def test_a_fallback_takes_over(example, video, vlm):
     with running(SandboxVLM(Behaviour(slots=8))) as dying:
         dying.behaviour.fault, dying.behaviour.fault_requests = Fault.DROP, None
         arguments = ("--endpoint", dying.url, "--fallback", vlm.url, "--tags", ",".join(TAGS))
@@ -105,9 +101,7 @@ def test_a_fallback_takes_over(example: Example, video: LabelledVideo, vlm: Sand
     assert re.search(r"^spare \(working\): \d+ answers; failed: none$", said, re.MULTILINE)
 
 
-def test_a_small_model_scans_and_a_large_one_judges(
-    example: Example, video: LabelledVideo, vlm: SandboxVLM
-) -> None:
+def test_a_small_model_scans_and_a_large_one_judges(example, video, vlm):
     with running(
         SandboxVLM(Behaviour(slots=8, miss_rate=0.1, seed=1, offers_logprobs=False))
     ) as scout:
@@ -130,13 +124,13 @@ def test_a_small_model_scans_and_a_large_one_judges(
     assert "to the scout" in both
 
 
-def test_a_pipeline_from_a_file(example: Example, video: LabelledVideo, vlm: SandboxVLM) -> None:
+def test_a_pipeline_from_a_file(example, video, vlm):
     said = example("yaml_pipeline.py", video.path, "--endpoint", vlm.url, "--tags", ",".join(TAGS))
     merged = {"Score" if tag in {"Goal", "Free throw"} else tag for tag in true_tags(video)}
     assert set(re.findall(r"^ +[\d.]+ s  (.+)$", said, re.MULTILINE)) == merged - {"Timeout"}
 
 
-def test_a_stage_of_ones_own(example: Example, video: LabelledVideo, vlm: SandboxVLM) -> None:
+def test_a_stage_of_ones_own(example, video, vlm):
     said = example("custom_stage.py", video.path, "--endpoint", vlm.url, "--tags", ",".join(TAGS))
     assert said.startswith("WEBVTT\n\n00:00:")
     cues = re.findall(
@@ -146,7 +140,7 @@ def test_a_stage_of_ones_own(example: Example, video: LabelledVideo, vlm: Sandbo
     assert [start for start, _ in cues] == sorted(start for start, _ in cues)
 
 
-def test_every_example_is_listed_short_and_tested() -> None:
+def test_every_example_is_listed_short_and_tested():
     listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     tested = Path(__file__).read_text(encoding="utf-8")
     files = [path for path in EXAMPLES.iterdir() if path.suffix in {".py", ".yaml"}]

@@ -23,7 +23,7 @@ GUIDE = ROOT / "docs" / "USER_GUIDE.md"
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_every_public_name_is_described_on_the_page(module: str) -> None:
+def test_every_public_name_is_described_on_the_page(module):
     assert f"<!-- api {module}: made by make docs -->" in PAGE
     assert import_module(module).__doc__
     for name, value in public_names(import_module(module)).items():
@@ -54,7 +54,7 @@ def test_every_public_name_is_described_on_the_page(module: str) -> None:
         ),
     ],
 )
-def test_names_that_programs_rely_on(module: str, names: str) -> None:
+def test_names_that_programs_rely_on(module, names):
     assert set(names.split()) <= set(public_names(import_module(module)))
 
 
@@ -74,7 +74,7 @@ def imported(source: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_examples_use_public_names_only(path: Path) -> None:
+def test_examples_use_public_names_only(path):
     uses = imported(path.read_text(encoding="utf-8"))
     assert uses
     for module, name in uses:
@@ -96,7 +96,7 @@ def guide_as_programs(folder: Path) -> list[Path]:
     return paths
 
 
-def test_programs_with_public_names_pass_a_strict_type_checker(tmp_path: Path) -> None:
+def test_programs_with_public_names_pass_a_strict_type_checker(tmp_path):
     """As a user has it: without the settings of this project, and without a plugin of the type
     checker.
     """

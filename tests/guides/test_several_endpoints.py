@@ -80,9 +80,7 @@ def found_all(names: dict[str, Any], video: LabelledVideo) -> None:
     assert names["result"]["coverage"]["frames_failed"] == 0
 
 
-async def test_one_pc(
-    place: Path, video: LabelledVideo, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_one_pc(place, video, capsys):
     names = await read(
         "One PC",
         **{"http://localhost:11434/v1": Behaviour(models=("qwen3-vl:8b-instruct",), slots=8)},
@@ -91,7 +89,7 @@ async def test_one_pc(
     assert "EndpointStats(state='working'" in capsys.readouterr().out
 
 
-async def test_a_pc_and_a_laptop(place: Path, video: LabelledVideo) -> None:
+async def test_a_pc_and_a_laptop(place, video):
     servers = {
         "http://192.168.1.20:1234/v1": Behaviour(models=("qwen3-vl-8b-instruct",), latency_s=0.02),
         "http://192.168.1.30:11434/v1": Behaviour(models=("qwen3-vl:8b-instruct",), latency_s=0.06),
@@ -103,7 +101,7 @@ async def test_a_pc_and_a_laptop(place: Path, video: LabelledVideo) -> None:
 
 
 @pytest.mark.parametrize("home", [Fault.NONE, Fault.DROP])
-async def test_a_home_server_and_a_cloud(place: Path, video: LabelledVideo, home: Fault) -> None:
+async def test_a_home_server_and_a_cloud(place, video, home):
     servers = {
         "http://192.168.1.20:1234/v1": Behaviour(models=("qwen3-vl-8b-instruct",), fault=home),
         "https://models.example.com/v1": Behaviour(models=("some-vision-model",), api_key=KEY),
@@ -114,7 +112,7 @@ async def test_a_home_server_and_a_cloud(place: Path, video: LabelledVideo, home
     assert names["answered"] == ([calls, 0] if home is Fault.NONE else [0, calls])
 
 
-async def test_several_models_in_one_pool(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_several_models_in_one_pool(place, capsys):
     large, small = "qwen3-vl-32b-instruct", "qwen3-vl:2b-instruct"
     servers = {
         "http://192.168.1.20:1234/v1": Behaviour(
@@ -131,16 +129,14 @@ async def test_several_models_in_one_pool(place: Path, capsys: pytest.CaptureFix
     assert re.search(r"{'plays': \d+, 'scores': \d+}", said)
 
 
-async def test_nobody_at_all(
-    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_nobody_at_all(place, capsys, monkeypatch):
     await read(
         "When something goes wrong", **{"http://192.168.1.99:1234/v1": Behaviour(vision=False)}
     )
     assert "its model cannot see pictures" in capsys.readouterr().out
 
 
-def test_every_cell_of_the_page_runs_here() -> None:
+def test_every_cell_of_the_page_runs_here():
     headings = re.findall(r"^## (.*)$", TEXT, re.MULTILINE)
     run = [
         block
@@ -228,9 +224,7 @@ async def tagged(
 
 
 @pytest.mark.parametrize("row", TROUBLES)
-async def test_what_happens_when_an_endpoint(
-    row: str, video: LabelledVideo, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_what_happens_when_an_endpoint(row, video, caplog):
     trouble = TROUBLES[row]
     with caplog.at_level(logging.WARNING, "vlm_engine"):
         result, ill, well = await tagged(video, trouble)
@@ -245,9 +239,7 @@ async def test_what_happens_when_an_endpoint(
         )
 
 
-async def test_what_happens_when_an_endpoint_comes_back(
-    video: LabelledVideo, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_what_happens_when_an_endpoint_comes_back(video, caplog):
     caplog.set_level(logging.INFO, "vlm_engine")
     async with SandboxVLM(Behaviour(fault=Fault.DROP, fault_requests=3)) as vlm:
         endpoint = {"base_url": vlm.url, "name": "ill", "max_concurrent": 2}
@@ -261,7 +253,7 @@ async def test_what_happens_when_an_endpoint_comes_back(
         assert f"endpoint ill {words}" in caplog.text
 
 
-def test_every_row_of_trouble_is_tried_here() -> None:
+def test_every_row_of_trouble_is_tried_here():
     table = TEXT[TEXT.index("| an endpoint |") :].partition("\n\n")[0]
     assert {row for row in re.findall(r"^\| ([^|]+) \|", table, re.MULTILINE)[1:] if row} == {
         *TROUBLES,
@@ -269,7 +261,7 @@ def test_every_row_of_trouble_is_tried_here() -> None:
     }
 
 
-def test_every_figure_is_listed() -> None:
+def test_every_figure_is_listed():
     table = TEXT[TEXT.index("| figure |") :].partition("\n\n")[0]
     first_column = "".join(re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE))
     assert set(re.findall(r"`(\w+)`", first_column)) == {

@@ -20,7 +20,6 @@ from sandbox.snippets import run_cells, run_program, snippets, write_files
 from sandbox.videos import VideoSpec, generate
 from tools.engine_options import CALLS, GROUPS, described_arguments
 from vlm_engine import VLMEngine
-from vlm_engine.config_models import PipelineModelConfig
 from vlm_engine.models.stages import IMAGE_VALUES, VIDEO_VALUES
 from vlm_engine.pipeline import IMAGE_PIPELINE, VIDEO_PIPELINE
 from vlm_engine.testing import Behaviour, SandboxVLM, glyphs
@@ -70,9 +69,7 @@ def place(media: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     sys.modules.pop("court", None)
 
 
-def test_the_first_program_runs_as_printed(
-    place: Path, addresses: Mapping[str, str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_first_program_runs_as_printed(place, addresses, capsys):
     (program,) = [block for block in snippets(PAGE, "python") if block.is_program]
     run_program(program.at(addresses))
     assert re.search(r"^Foul: \d+\.\d s to \d+\.\d s$", capsys.readouterr().out, re.MULTILINE)
@@ -85,11 +82,11 @@ def left() -> dict[str, Any]:
 
 
 async def test_every_other_block_runs_from_top_to_bottom(
-    place: Path,
-    addresses: Mapping[str, str],
-    left: dict[str, Any],
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    place,
+    addresses,
+    left,
+    capsys,
+):
     blocks = [
         block.at(addresses) for block in snippets(PAGE, "python", "yaml") if not block.is_program
     ]
@@ -119,7 +116,7 @@ def shape(value: Any) -> Any:
     return type(value)
 
 
-def test_the_results_that_are_shown_have_the_shape_of_real_ones(left: dict[str, Any]) -> None:
+def test_the_results_that_are_shown_have_the_shape_of_real_ones(left):
     video, image = (json.loads(block.text) for block in snippets(PAGE, "json"))
     assert shape(video) == shape({**left["result"], "json_result": seen_in(left["result"])})
     assert shape(image) == shape(left["by_path"])
@@ -135,14 +132,14 @@ def seen_in(result: Mapping[str, Any]) -> Any:
     return kept
 
 
-def test_every_group_of_settings_has_its_table() -> None:
+def test_every_group_of_settings_has_its_table():
     for name in GROUPS:
         assert f"\n### {name}\n" in TEXT, name
         assert f"<!-- options {name}: made by make docs -->" in TEXT, name
 
 
 @pytest.mark.parametrize("name", GROUPS)
-def test_every_setting_is_described(name: str) -> None:
+def test_every_setting_is_described(name):
     bare = [
         setting
         for setting, field in GROUPS[name].model_fields.items()
@@ -152,7 +149,7 @@ def test_every_setting_is_described(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_every_argument_is_described(name: str) -> None:
+def test_every_argument_is_described(name):
     call = getattr(VLMEngine, name)
     assert set(described_arguments(call)) == set(inspect.signature(call).parameters) - {"self"}
     assert f"<!-- arguments {name}: made by make docs -->" in TEXT
@@ -165,7 +162,7 @@ def names_in(row: str) -> set[str]:
     return set(re.findall(r"`(\w+)`", cells[1].split(" | ")[0]))
 
 
-def test_the_values_of_pipelines_are_all_listed() -> None:
+def test_the_values_of_pipelines_are_all_listed():
     assert names_in("videos") == set(VIDEO_VALUES)
     assert names_in("pictures") == set(IMAGE_VALUES)
 
@@ -173,7 +170,7 @@ def test_the_values_of_pipelines_are_all_listed() -> None:
 @pytest.mark.parametrize(
     "stage", [*VIDEO_PIPELINE.models, *IMAGE_PIPELINE.models], ids=lambda stage: stage.name
 )
-def test_the_built_in_stages_take_what_the_page_says(stage: PipelineModelConfig) -> None:
+def test_the_built_in_stages_take_what_the_page_says(stage):
     made = {"findings", "video"}
     assert (
         names_in(f"`{stage.name}`") - {"VideoInfo", "VideoResult"} - made
@@ -187,7 +184,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", ["USER_GUIDE.md", "API.md", "MULTIPLEXER_INTEGRATION.md"])
-def test_links_to_headings_lead_somewhere(page: str) -> None:
+def test_links_to_headings_lead_somewhere(page):
     path = ROOT / "docs" / page
     for target, anchor in re.findall(
         r"\]\(([\w./-]*)#([\w-]+)\)", path.read_text(encoding="utf-8")

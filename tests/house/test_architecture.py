@@ -20,7 +20,7 @@ def first_column(heading: str) -> set[str]:
     return {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
 
 
-def test_it_is_two_pages_with_one_drawing() -> None:
+def test_it_is_two_pages_with_one_drawing():
     assert len(PAGE.split()) <= 1300, (
         "move what is deep to a page of its own, as docs/journal.md and docs/pool.md are"
     )
@@ -28,12 +28,12 @@ def test_it_is_two_pages_with_one_drawing() -> None:
     assert "![" not in PAGE
 
 
-def test_every_room_of_the_engine_has_its_row() -> None:
+def test_every_room_of_the_engine_has_its_row():
     enforced = {room for layer in engine_layers() for room in layer.split(" | ")}
     assert first_column("room of the engine") == enforced
 
 
-def test_every_room_in_the_drawing_exists() -> None:
+def test_every_room_in_the_drawing_exists():
     drawing = PAGE.split("```")[1]
     rooms = re.findall(r"\b([a-z]+)/", drawing)
     assert len(rooms) >= 5
@@ -43,12 +43,12 @@ def test_every_room_in_the_drawing_exists() -> None:
         assert (ROOT / "haven" / room).is_dir() or (ROOT / "haven" / f"{room}.py").is_file(), room
 
 
-def test_every_file_that_the_page_names_exists() -> None:
+def test_every_file_that_the_page_names_exists():
     for path in re.findall(r"`(\w+/[\w./]+\.(?:py|md))`", PAGE):
         assert (ROOT / path).is_file(), path
 
 
-def test_ten_questions_are_answered_by_two_files_at_most() -> None:
+def test_ten_questions_are_answered_by_two_files_at_most():
     heading, _, table = PAGE.partition("## Questions an engineer asks\n")[2].partition(
         "|---|---|\n"
     )

@@ -61,12 +61,12 @@ def run(command: list[str], place: Path) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_generated_parts_are_up_to_date(page: str) -> None:
+def test_generated_parts_are_up_to_date(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     assert rewritten(text) == text, "run `make docs`"
 
 
-def test_the_program_in_the_readme_runs_as_printed(place: Path, vlm: SandboxVLM) -> None:
+def test_the_program_in_the_readme_runs_as_printed(place, vlm):
     (program,) = blocks("python")
     (place / "program.py").write_text(
         program.replace(DEFAULT_ADDRESS, vlm.url.removesuffix("/v1")), encoding="utf-8"
@@ -76,7 +76,7 @@ def test_the_program_in_the_readme_runs_as_printed(place: Path, vlm: SandboxVLM)
     assert "frames_answered" in said
 
 
-def test_the_command_in_the_readme_runs_as_printed(place: Path, vlm: SandboxVLM) -> None:
+def test_the_command_in_the_readme_runs_as_printed(place, vlm):
     (line,) = blocks("bash")
     assert f"{DEFAULT_ADDRESS}/v1" in line
     python, script, *arguments = shlex.split(line.replace(f"{DEFAULT_ADDRESS}/v1", vlm.url))
@@ -84,9 +84,7 @@ def test_the_command_in_the_readme_runs_as_printed(place: Path, vlm: SandboxVLM)
     assert "Foul" in run([sys.executable, str(ROOT / script), *arguments], place)
 
 
-def test_the_settings_in_the_readme_are_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_settings_in_the_readme_are_taken(tmp_path, monkeypatch):
     (written,) = blocks("yaml")
     (tmp_path / "haven_vlm_config.local.yaml").write_text(written, encoding="utf-8")
     monkeypatch.setenv("MODELS_KEY", "a-key-of-some-length")
@@ -101,7 +99,7 @@ def test_the_settings_in_the_readme_are_taken(
     assert engine.category_config["tags"]["Foul"].renamed == "Personal foul"
 
 
-def test_the_picture_of_a_search_can_be_drawn_and_is_there() -> None:
+def test_the_picture_of_a_search_can_be_drawn_and_is_there():
     drawn = picture()
     ElementTree.fromstring(drawn)
     drawing = (ROOT / "docs" / "search.svg").read_text(encoding="utf-8")
@@ -111,14 +109,14 @@ def test_the_picture_of_a_search_can_be_drawn_and_is_there() -> None:
 
 
 @pytest.mark.parametrize("page", ALL_PAGES)
-def test_links_lead_somewhere(page: str) -> None:
+def test_links_lead_somewhere(page):
     path = ROOT / page
     for target in re.findall(r"\]\((?!https?://)([^)#]+)\)", path.read_text(encoding="utf-8")):
         assert (path.parent / target).exists(), target
 
 
 @pytest.mark.parametrize("page", ALL_PAGES)
-def test_commands_and_paths_exist(page: str) -> None:
+def test_commands_and_paths_exist(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     targets = set(
         re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
@@ -130,14 +128,14 @@ def test_commands_and_paths_exist(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", ALL_PAGES)
-def test_tests_that_are_named_exist(page: str) -> None:
+def test_tests_that_are_named_exist(page):
     for path, name in re.findall(
         r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / page).read_text(encoding="utf-8")
     ):
         assert f"def {name}(" in (ROOT / path).read_text(encoding="utf-8"), name
 
 
-def test_every_message_that_is_explained_exists() -> None:
+def test_every_message_that_is_explained_exists():
     page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     messages = re.findall(r"^\| `([^`]+)`", page, re.MULTILINE)
     assert len(messages) > 20

@@ -45,7 +45,7 @@ def imported_by(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("path", files_of("haven/setup"), ids=lambda path: path.name)
-def test_setup_needs_the_standard_library_only(path: Path) -> None:
+def test_setup_needs_the_standard_library_only(path):
     assert imported_by(path) - sys.stdlib_module_names <= {"haven"}
 
 
@@ -60,7 +60,7 @@ def test_setup_needs_the_standard_library_only(path: Path) -> None:
         ("haven_vlm_config", {"haven/settings"}),
     ],
 )
-def test_a_library_is_used_in_its_room_only(module: str, only_in: set[str]) -> None:
+def test_a_library_is_used_in_its_room_only(module, only_in):
     users = [
         path.relative_to(ROOT).as_posix()
         for path in files_of(*ROOMS)
@@ -73,7 +73,7 @@ def test_a_library_is_used_in_its_room_only(module: str, only_in: set[str]) -> N
         )
 
 
-def test_the_plugin_uses_public_names_of_the_engine_only() -> None:
+def test_the_plugin_uses_public_names_of_the_engine_only():
     """Allow the names of ``vlm_engine`` itself, and the engine's command line."""
     for path in files_of("haven"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -85,7 +85,7 @@ def test_the_plugin_uses_public_names_of_the_engine_only() -> None:
                 assert {alias.name for alias in node.names} <= {*vlm_engine.__all__}, path
 
 
-def test_no_room_imports_a_door() -> None:
+def test_no_room_imports_a_door():
     for path in files_of("haven", "vlm_engine"):
         assert not {name for name in imported_by(path) if name.startswith("haven_")} - {
             "haven_vlm_config"
@@ -93,7 +93,7 @@ def test_no_room_imports_a_door() -> None:
 
 
 @pytest.mark.parametrize("module", ["search", "spans.py", "prompt.py", "reply"])
-def test_thinking_does_no_input_or_output(module: str) -> None:
+def test_thinking_does_no_input_or_output(module):
     for file in files_of(f"vlm_engine/{module}"):
         assert not imported_by(file) & {
             "asyncio",
@@ -106,7 +106,7 @@ def test_thinking_does_no_input_or_output(module: str) -> None:
         }, file
 
 
-def test_the_architecture_page_lists_the_rooms_in_order() -> None:
+def test_the_architecture_page_lists_the_rooms_in_order():
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     table = page[page.index("| room | what lives there |") :].partition("\n\n")[0]
     assert re.findall(r"^\| `([^`]+?)/?`", table, re.MULTILINE) == list(ROOMS)

@@ -33,7 +33,7 @@ def requirements(lines: list[str]) -> set[str]:
     return {line.split("#")[0].strip() for line in lines} - {""}
 
 
-def test_one_version_everywhere() -> None:
+def test_one_version_everywhere():
     manifest = yaml.safe_load((ROOT / "ahavenvlmconnector.yml").read_text(encoding="utf-8"))
     newest = re.search(
         r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
@@ -43,14 +43,14 @@ def test_one_version_everywhere() -> None:
     assert "version" in PROJECT["project"]["dynamic"]
 
 
-def test_the_engine_needs_what_the_plugin_needs_and_no_more() -> None:
+def test_the_engine_needs_what_the_plugin_needs_and_no_more():
     plugin = requirements((ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines())
     engine = requirements(PROJECT["project"]["dependencies"])
     assert {re.split(r"[<>=]", line)[0] for line in plugin - engine} == ONLY_THE_PLUGIN
     assert engine < plugin
 
 
-def test_every_link_of_the_plugin_leads_to_something_in_it(tmp_path: Path) -> None:
+def test_every_link_of_the_plugin_leads_to_something_in_it(tmp_path):
     plugin = install(tmp_path / "plugin")
     pages = list(plugin.rglob("*.md"))
     assert plugin / "README.md" in pages
@@ -77,7 +77,7 @@ def test_every_link_of_the_plugin_leads_to_something_in_it(tmp_path: Path) -> No
         ("vlm_engine.cli.running", {"av", "PIL", "numpy", "aiohttp", "pydantic"}),
     ],
 )
-def test_what_is_heavy_is_imported_when_it_is_needed(module: str, heavy: set[str]) -> None:
+def test_what_is_heavy_is_imported_when_it_is_needed(module, heavy):
     code = f"import sys, {module}; print(*{{name.split('.')[0] for name in sys.modules}})"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
@@ -124,7 +124,7 @@ def pip(*arguments: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_wheel_is_small_and_holds_the_engine_alone(wheel: Path) -> None:
+def test_the_wheel_is_small_and_holds_the_engine_alone(wheel):
     assert wheel.name == f"vlm_engine-{vlm_engine.__version__}-py3-none-any.whl"
     assert wheel.stat().st_size <= MOST_BYTES
     names = set(zipfile.ZipFile(wheel).namelist())
@@ -157,7 +157,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return programs
 
 
-def test_the_installed_program_tags_a_video(installed: Path, tmp_path: Path) -> None:
+def test_the_installed_program_tags_a_video(installed, tmp_path):
     spec = VideoSpec(
         duration_s=20,
         width=320,
@@ -184,9 +184,7 @@ def test_the_installed_program_tags_a_video(installed: Path, tmp_path: Path) -> 
     }
 
 
-def test_the_installed_engine_is_the_one_in_the_wheel_and_typed(
-    installed: Path, tmp_path: Path
-) -> None:
+def test_the_installed_engine_is_the_one_in_the_wheel_and_typed(installed, tmp_path):
     code = (
         "import importlib.metadata, importlib.resources, vlm_engine;"
         "print(vlm_engine.__file__, vlm_engine.__version__, "

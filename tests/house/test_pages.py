@@ -43,7 +43,7 @@ def blocks(name: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", page(name), re.DOTALL)
 
 
-def test_the_command_line_page_shows_a_valid_configuration() -> None:
+def test_the_command_line_page_shows_a_valid_configuration():
     (written,) = blocks("command-line.md", "yaml")
     config = parse(EngineConfig, yaml.safe_load(written), "")
     labels = [endpoint.label for endpoint in config.models["vlm"].endpoints()]
@@ -54,7 +54,7 @@ def test_the_command_line_page_shows_a_valid_configuration() -> None:
     assert parsers()[0].parse_args(shlex.split(line)[1:]).paths == [Path("season/")]
 
 
-def test_the_command_line_page_draws_a_tag(tmp_path: Path) -> None:
+def test_the_command_line_page_draws_a_tag(tmp_path):
     (program,) = blocks("command-line.md", "python")
     program = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{program}"
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
@@ -62,7 +62,7 @@ def test_the_command_line_page_draws_a_tag(tmp_path: Path) -> None:
         assert glyphs.read(picture).codes == {glyphs.code("Foul")}
 
 
-def test_the_command_line_page_shows_a_whole_report() -> None:
+def test_the_command_line_page_shows_a_whole_report():
     (report,) = [
         block for block in blocks("command-line.md", "text") if block.startswith("gaming PC")
     ]
@@ -75,9 +75,7 @@ def test_the_command_line_page_shows_a_whole_report() -> None:
     ("name", "written"),
     [(name, each) for name in ("endpoints.md", "prompts.md") for each in blocks(name, "yaml")],
 )
-def test_every_example_of_settings_is_taken(
-    name: str, written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_example_of_settings_is_taken(name, written, tmp_path, monkeypatch):
     for variable in re.findall(r"api_key_env: (\w+)", written):
         monkeypatch.setenv(variable, "a-key-of-some-length")
     (tmp_path / "haven_vlm_config.local.yaml").write_text(written, encoding="utf-8")
@@ -90,7 +88,7 @@ def test_every_example_of_settings_is_taken(
         assert changed or model.frames_per_question == 4
 
 
-def test_the_endpoints_page_has_every_server_and_a_command() -> None:
+def test_the_endpoints_page_has_every_server_and_a_command():
     text = page("endpoints.md")
     assert {*SERVERS} <= {*re.findall(r"^## (.*)$", text, re.MULTILINE)}
     assert all(profile in text for profile in set(Profile) - {Profile.PLAIN})
@@ -100,13 +98,13 @@ def test_the_endpoints_page_has_every_server_and_a_command() -> None:
     assert [each.base_url for each in given.endpoint] == ["http://localhost:1234/v1"]
 
 
-def test_the_prompts_page_shows_the_built_in_texts() -> None:
+def test_the_prompts_page_shows_the_built_in_texts():
     (system,) = blocks("prompts.md", "text")
     assert system.strip() == templates.SYSTEM
     assert f"`{templates.USER}`" in page("prompts.md")
 
 
-def test_troubleshooting_begins_with_a_missing_python() -> None:
+def test_troubleshooting_begins_with_a_missing_python():
     start, _, rest = page("troubleshooting.md").partition("## The plugin does not start\n")
     assert "\n## " not in start
     section = rest.partition("\n## ")[0]
@@ -114,6 +112,6 @@ def test_troubleshooting_begins_with_a_missing_python() -> None:
     assert "needs Python 3.11 or later" in (ROOT / "haven_vlm_connector.py").read_text("utf-8")
 
 
-def test_troubleshooting_names_the_small_context_of_lm_studio() -> None:
+def test_troubleshooting_names_the_small_context_of_lm_studio():
     (row,) = [line for line in page("troubleshooting.md").splitlines() if "LM Studio loads" in line]
     assert "Context Length" in row

@@ -19,12 +19,12 @@ def tracked() -> list[Path]:
     return [ROOT / name for name in listed.stdout.split("\0") if name]
 
 
-def test_the_manifest_is_the_only_yml() -> None:
+def test_the_manifest_is_the_only_yml():
     """Stash takes every .yml for a plugin."""
     assert [path.name for path in tracked() if path.suffix == ".yml"] == ["ahavenvlmconnector.yml"]
 
 
-def test_no_media_and_nothing_large_is_committed() -> None:
+def test_no_media_and_nothing_large_is_committed():
     for path in tracked():
         assert path.suffix not in {".mp4", ".mkv", ".webm", ".avi", ".ts", ".jpg", ".gif"}, path
         assert path.stat().st_size < 600_000, path
@@ -38,7 +38,7 @@ BOUNDARIES = {
 }
 
 
-def test_only_the_boundaries_catch_everything() -> None:
+def test_only_the_boundaries_catch_everything():
     catching = [
         str(path.relative_to(ROOT))
         for path in tracked()

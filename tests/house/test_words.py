@@ -49,6 +49,6 @@ def faults(path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_names_and_docstrings_use_plain_words(folder: str) -> None:
+def test_names_and_docstrings_use_plain_words(folder):
     paths = (ROOT / folder).rglob("*.py")
     assert [fault for path in paths for fault in faults(path)] == []

@@ -42,7 +42,7 @@ def is_error_of(path: Path, what: str) -> bool:
     return what.startswith((f"MediaUnreadableError: {path}: ", f"MediaUnsupportedError: {path}: "))
 
 
-def test_every_format_cut_off_at_10_places(tmp_path: Path) -> None:
+def test_every_format_cut_off_at_10_places(tmp_path):
     files = [
         (f"{number:02}-{name}", content[: number * len(content) // 10])
         for name, content in good_files()
@@ -58,7 +58,7 @@ def test_every_format_cut_off_at_10_places(tmp_path: Path) -> None:
     assert grown < 64 * MIB
 
 
-def test_files_that_lie(tmp_path: Path) -> None:
+def test_files_that_lie(tmp_path):
     came, grown = read_apart(tmp_path / "lying", lying_files())
     assert (came.pop("really-png.jpg"), came.pop("really-gif.webp"), came.pop("clip.mp4")) == (
         "still",
@@ -78,7 +78,7 @@ def test_files_that_lie(tmp_path: Path) -> None:
     assert grown < 512 * MIB
 
 
-def test_zips_that_lie(tmp_path: Path) -> None:
+def test_zips_that_lie(tmp_path):
     goal = saved(Image.fromarray(scene()), "JPEG")
     others = {f"{number}.jpg": b"x" for number in range(3_000)}
     files = {
@@ -93,7 +93,7 @@ def test_zips_that_lie(tmp_path: Path) -> None:
     assert grown < 160 * MIB
 
 
-def test_a_photograph_of_50_megapixels_takes_little_memory(tmp_path: Path) -> None:
+def test_a_photograph_of_50_megapixels_takes_little_memory(tmp_path):
     content = saved(Image.fromarray(np.tile(scene(512, 512), (8, 25, 1))), "JPEG")
     came, grown = read_apart(
         tmp_path / "large",
@@ -114,7 +114,7 @@ def not_root() -> Iterator[None]:
         os.seteuid(0)
 
 
-def test_files_without_permission(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_files_without_permission(tmp_path, request):
     path, archive = tmp_path / "goal.jpg", tmp_path / "season.zip"
     path.write_bytes(saved(Image.fromarray(scene()), "JPEG"))
     archive.write_bytes(zipped({"goal.jpg": path.read_bytes()}))
@@ -128,7 +128,7 @@ def test_files_without_permission(tmp_path: Path, request: pytest.FixtureRequest
             PictureReader().views(source, ImageShape())
 
 
-def test_a_pipe_is_no_picture(tmp_path: Path) -> None:
+def test_a_pipe_is_no_picture(tmp_path):
     os.mkfifo(tmp_path / "goal.jpg")
     with pytest.raises(MediaUnreadableError, match="is not a file"):
         PictureReader().views(tmp_path / "goal.jpg", ImageShape())

@@ -52,13 +52,13 @@ def read(source: bytes | Path | ZipEntry) -> None:
 @FUZZ
 @given(st.sampled_from(sorted(SEEDS)), changes)
 @example("goal.tiff", [(0.9, b"\xff\xff\xff\xff", 4)])
-def test_any_picture(name: str, made: Sequence[Change]) -> None:
+def test_any_picture(name, made):
     read(changed(SEEDS[name], made))
 
 
 @FUZZ
 @given(st.sampled_from(sorted(SEEDS)), st.binary(max_size=200), st.integers(0, 40))
-def test_anything_behind_a_good_beginning(name: str, rest: bytes, kept: int) -> None:
+def test_anything_behind_a_good_beginning(name, rest, kept):
     read(SEEDS[name][:kept] + rest)
 
 
@@ -72,7 +72,7 @@ ZIP = {method: zipped(FILES, method) for method in (zipfile.ZIP_STORED, zipfile.
 
 @FUZZ
 @given(st.sampled_from(sorted(ZIP)), changes, st.sampled_from(sorted(FILES)) | st.text(max_size=20))
-def test_any_zip(tmp_path: Path, method: int, made: Sequence[Change], name: str) -> None:
+def test_any_zip(tmp_path, method, made, name):
     path = tmp_path / "season.zip"
     path.write_bytes(changed(ZIP[method], made))
     read(ZipEntry(str(path), name))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from contextlib import closing
 
 import av
@@ -115,19 +114,17 @@ def tiled_heic(pixels: Pixels, primaries: int, transfer: int) -> bytes:
     ("primaries", "transfer"),
     [(BT2020, PQ), (BT2020, HLG), (DISPLAY_P3, PQ), (DISPLAY_P3, SRGB), (BT2020, SRGB)],
 )
-def test_colours_told_by_numbers_are_brought_to_srgb(
-    encode: Callable[[Pixels, int, int], bytes], primaries: int, transfer: int
-) -> None:
+def test_colours_told_by_numbers_are_brought_to_srgb(encode, primaries, transfer):
     content = encode(stored(primaries, transfer), primaries, transfer)
     assert looks_like(content, expected(transfer), within=5)
 
 
-def test_an_avif_that_pillow_refuses() -> None:
+def test_an_avif_that_pillow_refuses():
     content = heic(stored(BT2020, PQ), nclx(BT2020, PQ, 6, is_full=False), codec="libsvtav1")
     assert looks_like(content, expected(PQ), within=5)
 
 
-def test_grey_and_transparent_pictures_are_tone_mapped_as_well() -> None:
+def test_grey_and_transparent_pictures_are_tone_mapped_as_well():
     light = light_of(SCENE[..., 1])
     grey = np.rint(pq(light * WHITE) * 255).astype(np.uint8)
     assert looks_like(with_cicp(file_of(grey), BT2020, PQ), in_rgb(tone_mapped(light)))
@@ -135,7 +132,7 @@ def test_grey_and_transparent_pictures_are_tone_mapped_as_well() -> None:
     assert looks_like(with_cicp(file_of(opaque), BT2020, PQ), expected(PQ), within=5)
 
 
-def test_highlights_are_told_from_white() -> None:
+def test_highlights_are_told_from_white():
     nits = np.repeat(np.array([203.0, 400.0, 800.0]), 64)[None, :, None] * np.ones((64, 1, 3))
     content = file_of(np.rint(pq(nits) * 255).astype(np.uint8))
     pixels = sent(with_cicp(content, BT2020, PQ)).astype(int)
@@ -143,7 +140,7 @@ def test_highlights_are_told_from_white() -> None:
     assert 170 < white < bright - 15 < brightest - 30
 
 
-def test_numbers_override_a_profile_in_a_png_but_not_in_a_heic() -> None:
+def test_numbers_override_a_profile_in_a_png_but_not_in_a_heic():
     png = file_of(SCENE, icc_profile=swapped_profile())
     assert looks_like(with_cicp(png, 1, SRGB))
     swapped = np.ascontiguousarray(SCENE[..., (1, 0, 2)])
@@ -154,5 +151,5 @@ def test_numbers_override_a_profile_in_a_png_but_not_in_a_heic() -> None:
 @pytest.mark.parametrize(
     "numbers", [b"", b"\xff\xff\0\1", bytes([2, 2, 0, 1]), bytes([9, 16, 9, 1]), bytes(4)]
 )
-def test_numbers_that_mean_nothing_change_nothing(numbers: bytes) -> None:
+def test_numbers_that_mean_nothing_change_nothing(numbers):
     assert looks_like(with_chunk(file_of(SCENE), b"cICP", numbers))

@@ -36,9 +36,7 @@ def endless(path: Path, content: bytes) -> Path:
 
 
 @pytest.mark.parametrize("content", [JPEG, b""])
-def test_a_picture_of_200_gigabytes_is_neither_hashed_nor_read(
-    content: bytes, tmp_path: Path
-) -> None:
+def test_a_picture_of_200_gigabytes_is_neither_hashed_nor_read(content, tmp_path):
     path, reader = endless(tmp_path / "goal.jpg", content), PictureReader()
     for read in (reader.fingerprint, partial(reader.views, shape=ImageShape())):
         with pytest.raises(MediaUnreadableError, match=TOO_LARGE) as caught:
@@ -47,7 +45,7 @@ def test_a_picture_of_200_gigabytes_is_neither_hashed_nor_read(
         assert not isinstance(caught.value, MediaUnsupportedError)
 
 
-def test_a_long_video_among_pictures_is_known_by_samples(tmp_path: Path) -> None:
+def test_a_long_video_among_pictures_is_known_by_samples(tmp_path):
     path, reader = endless(tmp_path / "match.mkv", b"\x1aE\xdf\xa3" + bytes(100)), PictureReader()
     prints = [reader.fingerprint(path), reader.fingerprint(path)]
     for changed in (10, LENGTH - 10):
@@ -59,9 +57,7 @@ def test_a_long_video_among_pictures_is_known_by_samples(tmp_path: Path) -> None
     assert len(set(prints)) == 3
 
 
-async def test_reading_ends_when_nobody_waits_for_it_any_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_reading_ends_when_nobody_waits_for_it_any_more(tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "MAX_FILE_BYTES", LENGTH)
     path, readers = endless(tmp_path / "goal.jpg", JPEG), Readers(1)
     task = asyncio.create_task(readers.call(path, partial(PictureReader().fingerprint, path)))
@@ -74,7 +70,7 @@ async def test_reading_ends_when_nobody_waits_for_it_any_more(
         assert await readers.call(path, lambda: "the next one") == "the next one"
 
 
-def test_a_picture_that_begins_like_a_video_is_a_picture() -> None:
+def test_a_picture_that_begins_like_a_video_is_a_picture():
     """Packets of MPEG-TS begin with a G, each 188 bytes after the other; so do some GIFs."""
     content = bytearray(file_of(SCENE, "GIF", "P"))
     content[188] = ord("G")  # a colour of its palette
@@ -91,9 +87,7 @@ PHOTOMETRIC = struct.Struct("<HHIH")
         ("TIFF", PHOTOMETRIC.pack(262, 3, 1, 2), PHOTOMETRIC.pack(262, 3, 1, 99)),
     ],
 )
-def test_a_kind_that_pillow_does_not_know_may_be_shown_by_others(
-    form: str, old: bytes, new: bytes
-) -> None:
+def test_a_kind_that_pillow_does_not_know_may_be_shown_by_others(form, old, new):
     reason = "damaged picture: .*, or a kind of .* that is not read here; convert it"
     with pytest.raises(MediaUnsupportedError, match=reason):
         PictureReader().views(file_of(SCENE, form).replace(old, new), ImageShape())
@@ -110,9 +104,7 @@ def test_a_kind_that_pillow_does_not_know_may_be_shown_by_others(
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_any_error_of_a_library_becomes_one_that_names_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
+def test_any_error_of_a_library_becomes_one_that_names_the_file(tmp_path, monkeypatch, error):
     path = tmp_path / "goal.png"
     Image.fromarray(SCENE).save(path)
 

@@ -11,7 +11,7 @@ from vlm_engine.pictures.reader import MemoryBudget
 BOUND_S = 30
 
 
-def test_never_more_is_reserved_than_there_is() -> None:
+def test_never_more_is_reserved_than_there_is():
     budget, lock, reserved, most = MemoryBudget(10), threading.Lock(), 0, 0
 
     def work(amount: int) -> None:
@@ -35,7 +35,7 @@ def test_never_more_is_reserved_than_there_is() -> None:
         pass
 
 
-def test_a_large_one_comes_before_small_ones_that_came_later() -> None:
+def test_a_large_one_comes_before_small_ones_that_came_later():
     budget, order = MemoryBudget(10), list[str]()
     first_has_it, first_may_go = threading.Event(), threading.Event()
 

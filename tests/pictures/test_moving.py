@@ -42,7 +42,7 @@ LOSSLESS = {"GIF": {}, "PNG": {}, "WEBP": {"lossless": True}, "AVIF": {"quality"
 
 
 @pytest.mark.parametrize("form", LOSSLESS)
-def test_one_moment_of_every_stretch_is_shown(form: str) -> None:
+def test_one_moment_of_every_stretch_is_shown(form):
     frames = plain_frames(20)
     views = views_of(animated(frames, form, **LOSSLESS[form]))
     assert views.kind is ViewKind.MOVING
@@ -52,13 +52,13 @@ def test_one_moment_of_every_stretch_is_shown(form: str) -> None:
 
 
 @given(st.floats(0.01, 10_000), st.integers(1, 20))
-def test_times_are_spread_over_all_of_it(duration: float, count: int) -> None:
+def test_times_are_spread_over_all_of_it(duration, count):
     for number, time in enumerate(spread(duration, count)):
         assert number * duration / count <= time <= (number + 1) * duration / count * (1 + 1e-9)
 
 
 @pytest.mark.parametrize("form", LOSSLESS)
-def test_a_frame_counts_by_its_duration_and_is_there_once(form: str) -> None:
+def test_a_frame_counts_by_its_duration_and_is_there_once(form):
     frames = plain_frames(2)
     views = views_of(animated(frames, form, [100, 3900], **LOSSLESS[form]))
     assert brightness(views) == pytest.approx([120] * 5, abs=4)
@@ -67,7 +67,7 @@ def test_a_frame_counts_by_its_duration_and_is_there_once(form: str) -> None:
     assert [frame.time_s for frame in views.frames] == pytest.approx([0, 0, 0.4, 0.4, 0.4])
 
 
-def test_hundreds_of_frames_are_thinned_evenly() -> None:
+def test_hundreds_of_frames_are_thinned_evenly():
     frames = plain_frames(200, (24, 16))
     views = views_of(animated(frames, "GIF", 40))
     times = [frame.time_s for frame in views.frames]
@@ -76,7 +76,7 @@ def test_hundreds_of_frames_are_thinned_evenly() -> None:
     assert brightness(views) == pytest.approx([20 + time / 8 * 200 for time in times], abs=4)
 
 
-def test_frames_that_change_only_a_part_are_whole() -> None:
+def test_frames_that_change_only_a_part_are_whole():
     first = Image.fromarray(scene(96, 64))
     second = first.copy()
     second.paste((250, 250, 250), (10, 10, 30, 30))
@@ -84,7 +84,7 @@ def test_frames_that_change_only_a_part_are_whole() -> None:
     assert differs_by(pixels_of(views.frames[-1]), np.asarray(second)) < 8
 
 
-def test_transparent_frames_lie_on_grey() -> None:
+def test_transparent_frames_lie_on_grey():
     frames = [
         Image.new("RGBA", (64, 64), (200, 30, 30, 255 - 255 * (number % 2))) for number in range(2)
     ]
@@ -92,18 +92,18 @@ def test_transparent_frames_lie_on_grey() -> None:
         assert brightness(views_of(animated(frames, form)))[-1] == pytest.approx(128, abs=3)
 
 
-def test_the_stand_in_of_an_animated_png_is_no_frame_of_it() -> None:
+def test_the_stand_in_of_an_animated_png_is_no_frame_of_it():
     stand_in = Image.new("RGB", (96, 64), (255, 255, 255))
     data = animated([stand_in, *plain_frames(2)], "PNG", default_image=True)
     assert brightness(views_of(data)) == pytest.approx([20, 20, 120, 120, 120], abs=3)
 
 
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG"])
-def test_one_frame_is_a_still(form: str) -> None:
+def test_one_frame_is_a_still(form):
     assert views_of(saved(plain_frames(1)[0], form)).kind is ViewKind.STILL
 
 
-def test_a_file_cut_off_is_read_up_to_there(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_cut_off_is_read_up_to_there(caplog):
     noise = np.random.default_rng(3)
     frames = [Image.fromarray(noise.integers(0, 255, (64, 96, 3), np.uint8)) for _ in range(10)]
     data = animated(frames, "GIF")
@@ -115,7 +115,7 @@ def test_a_file_cut_off_is_read_up_to_there(caplog: pytest.LogCaptureFixture) ->
         views_of(data[:1000])
 
 
-def test_endless_animations_come_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endless_animations_come_to_an_end(monkeypatch):
     data = animated(plain_frames(60), "GIF")
     monkeypatch.setattr(animation, "_MAX_FRAMES", 10)
     assert views_of(data).frames[-1].time_s <= 1.0
@@ -124,6 +124,6 @@ def test_endless_animations_come_to_an_end(monkeypatch: pytest.MonkeyPatch) -> N
     assert 1.0 < views_of(data).frames[-1].time_s <= 2.1
 
 
-def test_frames_that_name_no_time_get_the_usual_one() -> None:
+def test_frames_that_name_no_time_get_the_usual_one():
     views = views_of(animated(plain_frames(10), "GIF", 0))
     assert [frame.time_s for frame in views.frames] == pytest.approx([0.1, 0.2, 0.5, 0.6, 0.9])

@@ -26,13 +26,11 @@ from vlm_engine.types import ImageShape
         ((4000, 3000), 1, (1, 1)),
     ],
 )
-def test_a_still_is_cut_where_that_shows_more(
-    size: tuple[int, int], most: int, cut: tuple[int, int]
-) -> None:
+def test_a_still_is_cut_where_that_shows_more(size, most, cut):
     assert grid(*size, 1024, most) == cut
 
 
-def test_parts_cover_everything_and_overlap() -> None:
+def test_parts_cover_everything_and_overlap():
     found = boxes(1000, 600, 2, 3)
     assert len(found) == 6
     seen = np.zeros((600, 1000), int)
@@ -45,9 +43,7 @@ def test_parts_cover_everything_and_overlap() -> None:
 
 @pytest.mark.parametrize("orientation", [1, 6])
 @pytest.mark.parametrize(("form", "options"), [("JPEG", {"quality": 95}), ("TIFF", {})])
-def test_parts_show_details_that_the_whole_does_not(
-    form: str, options: dict[str, object], orientation: int
-) -> None:
+def test_parts_show_details_that_the_whole_does_not(form, options, orientation):
     upright = scene(1800, 400)
     upright[::2, 1200:] = 255 - upright[::2, 1200:]  # lines too fine for the whole
     stored = upright if orientation == 1 else np.rot90(upright)
@@ -64,6 +60,6 @@ def test_parts_show_details_that_the_whole_does_not(
     assert np.allclose(first[5, 5], (200, 40, 40), atol=12)
 
 
-def test_a_small_still_stays_whole() -> None:
+def test_a_small_still_stays_whole():
     views = PictureReader(parts=16).views(file_of(SCENE), ImageShape(1024))
     assert (views.kind, len(views.frames)) == (ViewKind.STILL, 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,14 +19,14 @@ makers = pytest.mark.parametrize(("name", "make"), MAKERS.items(), ids=MAKERS)
 
 @makers
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_the_cameras_own_rendering_is_sent_upright(name: str, make: Make, orientation: int) -> None:
+def test_the_cameras_own_rendering_is_sent_upright(name, make, orientation):
     stored = LARGE if orientation == 1 else LARGE.swapaxes(0, 1)[::-1]
     content = make(file_of(stored, "JPEG", quality=95), orientation=orientation)
     assert looks_like(content, LARGE)
 
 
 @makers
-def test_a_raw_file_with_only_a_thumbnail_is_refused(tmp_path: Path, name: str, make: Make) -> None:
+def test_a_raw_file_with_only_a_thumbnail_is_refused(tmp_path, name, make):
     path = tmp_path / name
     reason = rf"{name}: a camera raw file with.*; convert it to JPEG or PNG"
     for content in (None, preview((320, 240))):
@@ -36,7 +35,7 @@ def test_a_raw_file_with_only_a_thumbnail_is_refused(tmp_path: Path, name: str, 
             sent(path)
 
 
-def test_a_preview_as_large_as_the_sensor_is_no_thumbnail() -> None:
+def test_a_preview_as_large_as_the_sensor_is_no_thumbnail():
     assert looks_like(MAKERS["goal.dng"](preview((320, 200)), size=(328, 208)))
 
 
@@ -44,20 +43,20 @@ def test_a_preview_as_large_as_the_sensor_is_no_thumbnail() -> None:
     "content",
     [b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO\x08\0\0\0", b"\0\0\0\x18ftypcrx \0\0\0\1crx isom"],
 )
-def test_kinds_of_raw_files_that_are_not_read_are_named(content: bytes) -> None:
+def test_kinds_of_raw_files_that_are_not_read_are_named(content):
     with pytest.raises(MediaUnsupportedError, match="convert it to JPEG or PNG"):
         sent(content + bytes(200))
 
 
 @pytest.mark.parametrize("inner", [2**31, 8, 0])
-def test_directories_that_lead_nowhere_or_in_a_circle_end(inner: int) -> None:
+def test_directories_that_lead_nowhere_or_in_a_circle_end(inner):
     tiff = Tiff()
     first = tiff.directory({**sensor(tiff, (600, 400)), 330: [inner]}, following=8)
     with pytest.raises(MediaUnsupportedError, match="a camera raw file without a rendering"):
         sent(tiff.content(first))
 
 
-def test_a_tiff_is_not_sent_as_the_reduced_copy_it_begins_with() -> None:
+def test_a_tiff_is_not_sent_as_the_reduced_copy_it_begins_with():
     tiff = Tiff(b"II*\0")
     values = described((320, 200), 1, 2, 3) | strip(tiff, np.ascontiguousarray(SCENE).tobytes())
     page = tiff.directory(values)

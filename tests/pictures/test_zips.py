@@ -40,7 +40,7 @@ def read(reader: ZipReader, path: Path, name: str = "goal.jpg") -> bytes:
     return reader.read(ZipEntry(str(path), name))
 
 
-def test_a_file_in_a_zip_is_read_by_its_name(season: Path, reader: ZipReader) -> None:
+def test_a_file_in_a_zip_is_read_by_its_name(season, reader):
     season.write_bytes(zipped({"finals/goal.jpg": GOAL, "foul.jpg": FOUL}))
     assert read(reader, season, "finals/goal.jpg") == GOAL
     assert read(reader, season, "foul.jpg") == FOUL
@@ -87,9 +87,7 @@ UTF8 = "Überzahl – 試合.jpg".encode()
         ((b"../goal.jpg", b"goal.jpg"), False, "goal.jpg"),  # the exact name comes first
     ],
 )
-def test_a_name_is_found_as_stash_or_the_zip_writes_it(
-    names: tuple[bytes, ...], utf8: bool, wanted: str, season: Path, reader: ZipReader
-) -> None:
+def test_a_name_is_found_as_stash_or_the_zip_writes_it(names, utf8, wanted, season, reader):
     files = {name: str(number).encode() for number, name in enumerate(names)}
     season.write_bytes(zipped_raw(files, utf8=utf8))
     (season.parent / "goal.jpg").write_bytes(b"not this one")
@@ -97,13 +95,13 @@ def test_a_name_is_found_as_stash_or_the_zip_writes_it(
     assert sorted(path.name for path in season.parent.iterdir()) == ["goal.jpg", "season.zip"]
 
 
-def test_a_name_that_fits_two_different_files_fits_none(season: Path, reader: ZipReader) -> None:
+def test_a_name_that_fits_two_different_files_fits_none(season, reader):
     season.write_bytes(zipped_raw({b"Tor\x81.jpg": GOAL, b"Tor\x8d.jpg": FOUL}))
     with pytest.raises(MediaNotFoundError):
         read(reader, season, "Tor\ufffd.jpg")
 
 
-def test_of_two_files_with_one_name_the_last_counts(season: Path, reader: ZipReader) -> None:
+def test_of_two_files_with_one_name_the_last_counts(season, reader):
     twice = zipped({"foul.jpg": FOUL, "goal.jpg": GOAL}).replace(b"foul.jpg", b"goal.jpg")
     season.write_bytes(twice)
     assert read(reader, season) == GOAL
@@ -132,17 +130,13 @@ RANDOM = random.Random(1).randbytes(1001)
     ],
     ids=lambda value: value if isinstance(value, str) and " " in value else "",
 )
-def test_what_is_not_read_is_named(
-    content: bytes, name: str, reason: str, season: Path, reader: ZipReader
-) -> None:
+def test_what_is_not_read_is_named(content, name, reason, season, reader):
     season.write_bytes(content)
     with pytest.raises(MediaUnreadableError, match=rf"season\.zip.*{reason}"):
         read(reader, season, name)
 
 
-def test_a_large_file_is_refused_by_what_the_list_says(
-    season: Path, reader: ZipReader, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_file_is_refused_by_what_the_list_says(season, reader, monkeypatch):
     monkeypatch.setattr(zips, "MAX_ENTRY_BYTES", 1000)
     season.write_bytes(zipped({"goal.jpg": RANDOM, "foul.jpg": bytes(1000)}))
     with pytest.raises(MediaUnreadableError, match=r"goal\.jpg: larger than"):
@@ -151,14 +145,14 @@ def test_a_large_file_is_refused_by_what_the_list_says(
 
 
 @pytest.mark.parametrize("claimed", [10, 0, 2**31])
-def test_a_list_that_lies_about_the_size(claimed: int, season: Path, reader: ZipReader) -> None:
+def test_a_list_that_lies_about_the_size(claimed, season, reader):
     size, lie = struct.pack("<I", len(GOAL) * 100), struct.pack("<I", claimed)
     season.write_bytes(zipped({"goal.jpg": GOAL * 100}).replace(size, lie))
     with pytest.raises(MediaUnreadableError, match=r"goal\.jpg"):
         read(reader, season)
 
 
-def test_damage_in_one_file_leaves_the_others(season: Path, reader: ZipReader) -> None:
+def test_damage_in_one_file_leaves_the_others(season, reader):
     content = zipped({"goal.jpg": GOAL, "foul.jpg": FOUL}, zipfile.ZIP_STORED)
     season.write_bytes(content.replace(GOAL, GOAL[::-1]))
     reason = r"season\.zip/goal\.jpg: damaged inside its zip: Bad CRC"
@@ -167,7 +161,7 @@ def test_damage_in_one_file_leaves_the_others(season: Path, reader: ZipReader) -
     assert read(reader, season, "foul.jpg") == FOUL
 
 
-def test_a_zip_cut_off_anywhere_is_named(season: Path, reader: ZipReader) -> None:
+def test_a_zip_cut_off_anywhere_is_named(season, reader):
     whole = zipped({f"{number}.jpg": GOAL * 50 for number in range(5)})
     for number in range(20):
         season.write_bytes(whole[: 1 + number * (len(whole) - 2) // 20])
@@ -175,14 +169,14 @@ def test_a_zip_cut_off_anywhere_is_named(season: Path, reader: ZipReader) -> Non
             read(reader, season, "0.jpg")
 
 
-def test_a_zip_that_is_not_there(tmp_path: Path, reader: ZipReader) -> None:
+def test_a_zip_that_is_not_there(tmp_path, reader):
     with pytest.raises(MediaNotFoundError, match=r"season\.zip"):
         read(reader, tmp_path / "season.zip")
     with pytest.raises(MediaUnreadableError, match="not a file"):
         read(reader, tmp_path)
 
 
-def test_a_list_too_long_for_memory_is_not_read(season: Path, reader: ZipReader) -> None:
+def test_a_list_too_long_for_memory_is_not_read(season, reader):
     claimed = 512 * 2**20
     with season.open("wb") as file:  # sparse: it takes no room on the disk
         file.seek(claimed)
@@ -195,7 +189,7 @@ def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def test_few_zips_stay_open_and_none_after_closing(season: Path) -> None:
+def test_few_zips_stay_open_and_none_after_closing(season):
     paths = [season.with_name(f"{number}.zip") for number in range(6)]
     for path in paths:
         path.write_bytes(season.read_bytes())
@@ -210,7 +204,7 @@ def test_few_zips_stay_open_and_none_after_closing(season: Path) -> None:
     assert open_files() == before
 
 
-def test_a_zip_that_was_replaced_is_opened_again(season: Path, reader: ZipReader) -> None:
+def test_a_zip_that_was_replaced_is_opened_again(season, reader):
     assert read(reader, season) == GOAL
     other = season.with_name("other.zip")
     other.write_bytes(zipped({"goal.jpg": RANDOM}))
@@ -218,7 +212,7 @@ def test_a_zip_that_was_replaced_is_opened_again(season: Path, reader: ZipReader
     assert read(reader, season) == RANDOM
 
 
-def test_many_threads_share_zips_that_come_and_go(tmp_path: Path) -> None:
+def test_many_threads_share_zips_that_come_and_go(tmp_path):
     content = {f"{number}.jpg": random.Random(number).randbytes(50_000) for number in range(20)}
     paths = [tmp_path / f"{number}.zip" for number in range(4)]
     for path in paths:
@@ -237,6 +231,6 @@ def test_many_threads_share_zips_that_come_and_go(tmp_path: Path) -> None:
     reader.close()
 
 
-def test_a_zip_with_something_before_it(season: Path, reader: ZipReader) -> None:
+def test_a_zip_with_something_before_it(season, reader):
     season.write_bytes(b"#!/bin/sh\n" + season.read_bytes())
     assert read(reader, season) == GOAL

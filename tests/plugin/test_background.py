@@ -19,7 +19,7 @@ async def nobody_waits() -> bool:
     return False
 
 
-async def test_a_time_slice_that_ends_several_times_is_over_once() -> None:
+async def test_a_time_slice_that_ends_several_times_is_over_once():
     time_slice = TimeSlice(0, nobody_waits)
 
     async def look() -> None:
@@ -35,7 +35,7 @@ async def test_a_time_slice_that_ends_several_times_is_over_once() -> None:
     assert [type(outcome) for outcome in outcomes] == [TimeSliceOverError] * 4
 
 
-def test_a_line_says_what_each_endpoint_did_since_the_last() -> None:
+def test_a_line_says_what_each_endpoint_did_since_the_last():
     before = {
         "gaming PC": replace(PC, served=120),
         "laptop": replace(LAPTOP, served=90, failed={"BusyError": 1}),
@@ -52,7 +52,7 @@ def test_a_line_says_what_each_endpoint_did_since_the_last() -> None:
     assert interim_line({}, {}, 60.0) is None
 
 
-def test_at_the_end_each_endpoint_has_a_line_with_its_share() -> None:
+def test_at_the_end_each_endpoint_has_a_line_with_its_share():
     assert list(summary_lines({"gaming PC": PC, "laptop": LAPTOP, "spare": IDLE}, 120.0)) == [
         "Endpoints: 400 answers, 200 a minute.",
         "Endpoint gaming PC: 300 answers (75%); 0.8 s each; 250,000 tokens read and 4,000 written;"

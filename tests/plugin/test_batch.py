@@ -62,25 +62,25 @@ class Shelf:
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 10])
-async def test_all_items_come_in_order(count: int) -> None:
+async def test_all_items_come_in_order(count):
     shelf = Shelf()
     assert await shelf.items(count) == [str(number) for number in range(count)]
     assert shelf.chunks == [min(3, count - start) for start in range(0, count, 3)]
 
 
-async def test_vanished_items_are_reported_and_left_out() -> None:
+async def test_vanished_items_are_reported_and_left_out():
     shelf = Shelf(vanished=("1", "6", "7", "8"))
     assert await shelf.items(9) == ["0", "2", "3", "4", "5"]
     assert shelf.gone == ["1", "6", "7", "8"]
 
 
-async def test_one_chunk_is_read_ahead_and_no_more() -> None:
+async def test_one_chunk_is_read_ahead_and_no_more():
     shelf = Shelf()
     assert await shelf.items(100, most=2) == ["0", "1"]
     assert shelf.chunks == [3, 3]
 
 
-async def test_an_error_of_reading_comes_with_the_next_item() -> None:
+async def test_an_error_of_reading_comes_with_the_next_item():
     with pytest.raises(StashQueryError, match="too much"):
         await Shelf(fails_at=1).items(9)
 
@@ -133,13 +133,11 @@ FAILURES = {
 
 
 @pytest.mark.parametrize(("failures", "limit"), FAILURES.values(), ids=FAILURES)
-def test_a_streak_of_one_cause_ends_the_batch(
-    failures: list[tuple[Exception, str]], limit: int | None
-) -> None:
+def test_a_streak_of_one_cause_ends_the_batch(failures, limit):
     assert ends_after(failures) == limit
 
 
-def test_a_success_resets_the_streak() -> None:
+def test_a_success_resets_the_streak():
     streak, error = FailureStreak(), ReplyError("no")
     for _ in range(2):
         for _ in range(FAILURES_IN_A_ROW - 1):

@@ -8,7 +8,6 @@ import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -77,9 +76,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "haven.sqlite3"
 
 
-def test_the_readable_part_of_a_damaged_file_is_kept(
-    path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_readable_part_of_a_damaged_file_is_kept(path, caplog):
     filled(path)
     overwrite(path, path.read_bytes().index(b"Foul 150") // PAGE)
     with closing(Journal(path)) as journal:
@@ -102,9 +99,7 @@ def test_the_readable_part_of_a_damaged_file_is_kept(
 @pytest.mark.parametrize(
     "content", [b"not a database at all, but long enough to be read as one" * 200, None]
 )
-def test_of_a_file_of_which_nothing_can_be_read_nothing_is_known(
-    path: Path, content: bytes | None, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_of_a_file_of_which_nothing_can_be_read_nothing_is_known(path, content, caplog):
     filled(path, 3)
     path.write_bytes(content if content is not None else os.urandom(path.stat().st_size))
     with closing(Journal(path)) as journal:
@@ -118,7 +113,7 @@ def test_of_a_file_of_which_nothing_can_be_read_nothing_is_known(
         assert journal.owned_ids(ItemKind.SCENE) == ("7",)
 
 
-def test_what_a_lost_plan_or_run_had_done_never_becomes_anothers(path: Path) -> None:
+def test_what_a_lost_plan_or_run_had_done_never_becomes_anothers(path):
     filled(path)
     overwrite(path, root_of(path, "journal_plans"))
     overwrite(path, root_of(path, "journal_runs"))
@@ -137,7 +132,7 @@ def test_what_a_lost_plan_or_run_had_done_never_becomes_anothers(path: Path) -> 
 
 
 @pytest.mark.parametrize("version", range(1, SCHEMA_VERSION + 1))
-def test_tables_without_a_version_row_are_recognised(path: Path, version: int) -> None:
+def test_tables_without_a_version_row_are_recognised(path, version):
     filled(path, 3)
     with closing(sqlite3.connect(path)) as db:
         if version < SCHEMA_VERSION:
@@ -150,7 +145,7 @@ def test_tables_without_a_version_row_are_recognised(path: Path, version: int) -
             assert [change.number for change in journal.plans_to_undo(1)] == [3, 2, 1]
 
 
-def test_rot_in_a_plan_is_named_with_the_remedy(path: Path) -> None:
+def test_rot_in_a_plan_is_named_with_the_remedy(path):
     filled(path, 2)
     with closing(Journal(path)) as journal:
         journal.open_plan(1, plan("7"))
@@ -173,9 +168,7 @@ def test_rot_in_a_plan_is_named_with_the_remedy(path: Path) -> None:
     ("holder", "other", "error"),
     [(AnswerStore, Journal, JournalError), (Journal, AnswerStore, StoreError)],
 )
-def test_a_file_open_elsewhere_is_not_set_aside(
-    path: Path, holder: Any, other: Any, error: type[Exception]
-) -> None:
+def test_a_file_open_elsewhere_is_not_set_aside(path, holder, other, error):
     filled(path, 3)
     holder(path).close()
     with closing(holder(path)):
@@ -188,7 +181,7 @@ def test_a_file_open_elsewhere_is_not_set_aside(
         assert len(damaged_files(path)) == 1
 
 
-def test_damage_found_during_work_is_repaired_at_the_next_start(path: Path) -> None:
+def test_damage_found_during_work_is_repaired_at_the_next_start(path):
     filled(path)
     before = path.stat()
     overwrite(path, root_of(path, "journal_markers"))
@@ -212,8 +205,8 @@ def open_many(journal: Journal, opened: list[str]) -> None:
 
 
 def test_a_full_disk_is_named_and_what_was_written_is_kept(
-    path: Path,
-) -> None:
+    path,
+):
     opened: list[str] = []
     with closing(Journal(path)) as journal:
         full = pytest.raises(
@@ -228,7 +221,7 @@ def test_a_full_disk_is_named_and_what_was_written_is_kept(
         assert [left.plan.item.id for left in journal.unfinished()][:-1] == opened
 
 
-def test_a_file_without_room_for_another_page_is_left_whole(path: Path) -> None:
+def test_a_file_without_room_for_another_page_is_left_whole(path):
     """SQLite itself takes back a transaction that finds no room; the journal goes on from there."""
     with closing(Journal(path)) as journal:
         journal._db._db.execute("PRAGMA max_page_count = 40")
@@ -240,7 +233,7 @@ def test_a_file_without_room_for_another_page_is_left_whole(path: Path) -> None:
         journal.open_plan(1, plan("as soon as there is room again"))
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(
         JournalError, match=r"file/haven\.sqlite3: it cannot be written\. Let the user"
@@ -249,7 +242,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["deleted", "replaced", "folder"])
-def test_a_file_that_is_deleted_or_replaced_takes_no_plan(path: Path, what: str) -> None:
+def test_a_file_that_is_deleted_or_replaced_takes_no_plan(path, what):
     other = path.with_name("other.sqlite3")
     filled(other, 1)
     with closing(Journal(path)) as journal:

@@ -26,8 +26,8 @@ def advance(board: ProgressBoard, scene: str, settled: int, scan: int, in_all: i
 
 @given(st.lists(searches, min_size=1, max_size=5))
 def test_progress_of_few_scenes_is_about_the_work_done(
-    scenes: list[tuple[int, float, bool]],
-) -> None:
+    scenes,
+):
     seen: list[float] = []
     board = ProgressBoard(len(scenes), seen.append)
     sizes = [frames_of(scan, more) for scan, more, _ in scenes]
@@ -48,7 +48,7 @@ def test_progress_of_few_scenes_is_about_the_work_done(
         assert max(other - one for one, other in pairwise(seen)) < 0.35
 
 
-def test_three_scenes_of_a_length_move_evenly() -> None:
+def test_three_scenes_of_a_length_move_evenly():
     seen: list[tuple[float, float]] = []
     done = [0]
     board = ProgressBoard(3, lambda share: seen.append((share, done[0] / 81)))
@@ -69,7 +69,7 @@ def test_three_scenes_of_a_length_move_evenly() -> None:
     assert max(other - one for (one, _), (other, _) in pairwise(seen)) < 0.1
 
 
-def test_a_scene_that_fails_at_once_counts_as_no_work() -> None:
+def test_a_scene_that_fails_at_once_counts_as_no_work():
     seen: list[float] = []
     board = ProgressBoard(2, seen.append)
     board.announce("lost", 3600.0)
@@ -82,7 +82,7 @@ def test_a_scene_that_fails_at_once_counts_as_no_work() -> None:
     assert seen[-1] == 1
 
 
-def test_short_videos_beside_many_pictures_are_a_small_share() -> None:
+def test_short_videos_beside_many_pictures_are_a_small_share():
     seen: list[float] = []
     of_videos, of_pictures = split(seen.append, likely_frames(3, [45.0, 45.0]), 1000)
     of_videos(1.0)

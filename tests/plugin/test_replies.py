@@ -144,9 +144,7 @@ def client(liar: Liar) -> Iterator[StashClient]:
         ('{"data": {}}', "there is no version"),
     ],
 )
-def test_a_reply_of_any_form_is_one_clear_error(
-    liar: Liar, client: StashClient, body: str, message: str
-) -> None:
+def test_a_reply_of_any_form_is_one_clear_error(liar, client, body, message):
     liar.body = body.encode()
     with pytest.raises(StashQueryError) as caught:
         require_images(client)
@@ -156,7 +154,7 @@ def test_a_reply_of_any_form_is_one_clear_error(
 @pytest.mark.parametrize(
     "body", [b"\xff\xfe", b'{"data": {"a": ' + b"9" * 5000 + b"}}", b'{"data": ']
 )
-def test_what_is_no_json_is_not_stash(liar: Liar, client: StashClient, body: bytes) -> None:
+def test_what_is_no_json_is_not_stash(liar, client, body):
     liar.body = body
     with pytest.raises(StashError, match="is not Stash: 200 OK"):
         client.ask("{ version { version } }")
@@ -222,9 +220,7 @@ READERS: dict[str, Callable[[StashClient], object]] = {
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_no_field_of_a_reply_ends_in_a_raw_error(
-    furnished: SandboxStash, liar: Liar, name: str
-) -> None:
+def test_no_field_of_a_reply_ends_in_a_raw_error(furnished, liar, name):
     with client_of(furnished) as honest:
         bodies: list[Any] = []
         send = honest._send
@@ -263,9 +259,7 @@ def test_no_field_of_a_reply_ends_in_a_raw_error(
         ),
     ],
 )
-def test_the_error_names_the_field_and_what_it_holds(
-    liar: Liar, client: StashClient, spoil: Any, message: str
-) -> None:
+def test_the_error_names_the_field_and_what_it_holds(liar, client, spoil, message):
     file = {
         "path": "/a.mp4",
         "size": 5,
@@ -282,7 +276,7 @@ def test_the_error_names_the_field_and_what_it_holds(
     assert message in str(caught.value)
 
 
-def test_a_key_in_the_wrong_place_is_not_shown(liar: Liar, client: StashClient) -> None:
+def test_a_key_in_the_wrong_place_is_not_shown(liar, client):
     liar.body = json.dumps(
         {"data": {"configuration": {"general": {"apiKey": ["season-ticket"]}}}}
     ).encode()
@@ -292,7 +286,7 @@ def test_a_key_in_the_wrong_place_is_not_shown(liar: Liar, client: StashClient) 
     assert "season-ticket" not in str(caught.value)
 
 
-def test_a_stash_that_gives_the_same_page_for_ever_is_left(liar: Liar, client: StashClient) -> None:
+def test_a_stash_that_gives_the_same_page_for_ever_is_left(liar, client):
     liar.body = json.dumps(
         {"data": {"findScenes": {"scenes": [{"id": str(number)} for number in range(1000)]}}}
     ).encode()
@@ -305,7 +299,7 @@ def test_a_stash_that_gives_the_same_page_for_ever_is_left(liar: Liar, client: S
 
 @pytest.mark.parametrize("drips", ["head", "body"])
 @pytest.mark.parametrize("tells_length", [True, False])
-def test_a_reply_that_only_drips_is_given_up(liar: Liar, drips: str, tells_length: bool) -> None:
+def test_a_reply_that_only_drips_is_given_up(liar, drips, tells_length):
     liar.drips, liar.tells_length, liar.body = (
         drips,
         tells_length,
@@ -322,7 +316,7 @@ def test_a_reply_that_only_drips_is_given_up(liar: Liar, drips: str, tells_lengt
         assert client.ask("{ version { version } }") == {"version": {"version": "v0.30.1"}}
 
 
-def test_a_refusal_that_only_drips_is_given_up(liar: Liar) -> None:
+def test_a_refusal_that_only_drips_is_given_up(liar):
     liar.drips, liar.status, liar.body = "body", 401, b"x" * 10_000
     with (
         client_of(liar, timeout_s=0.2) as client,
@@ -331,7 +325,7 @@ def test_a_refusal_that_only_drips_is_given_up(liar: Liar) -> None:
         client.ask("{ version { version } }")
 
 
-def test_a_video_that_only_drips_is_given_up(liar: Liar, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_video_that_only_drips_is_given_up(liar, monkeypatch):
     monkeypatch.setattr("haven.stash.stream._SLOWEST", 10.0**6)
     liar.status, liar.body, liar.drips = 206, b"x" * 50_000, "body"
     liar.headers = {"Content-Range": "bytes 0-49999/50000"}
@@ -348,7 +342,7 @@ def test_a_video_that_only_drips_is_given_up(liar: Liar, monkeypatch: pytest.Mon
     "place",
     ["bytes 0-99/50", "bytes 5-2/9", "bytes 0-" + "9" * 5000 + "/" + "9" * 5000, "bytes 1-2/9"],
 )
-def test_a_part_that_cannot_be_is_refused(liar: Liar, place: str) -> None:
+def test_a_part_that_cannot_be_is_refused(liar, place):
     liar.status, liar.body, liar.headers = (
         206,
         b"x",
@@ -358,7 +352,7 @@ def test_a_part_that_cannot_be_is_refused(liar: Liar, place: str) -> None:
         SceneStream(client, "1", "a.mp4").open()
 
 
-def test_a_date_that_is_none_does_not_matter(liar: Liar) -> None:
+def test_a_date_that_is_none_does_not_matter(liar):
     liar.status, liar.body, liar.headers = (
         206,
         b"x",
@@ -368,9 +362,7 @@ def test_a_date_that_is_none_does_not_matter(liar: Liar) -> None:
         assert reader.modified_ns == 0
 
 
-def test_a_packed_reply_is_measured_as_it_is_unpacked(
-    liar: Liar, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_packed_reply_is_measured_as_it_is_unpacked(liar, monkeypatch):
 
     liar.headers, liar.body = {"Content-Encoding": "gzip"}, gzip.compress(bytes(200 * 2**20), 1)
     monkeypatch.setattr("haven.stash.transport._MOST_REPLY_BYTES", 2**20)
@@ -386,15 +378,13 @@ def test_a_packed_reply_is_measured_as_it_is_unpacked(
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "gzip, gzip", "zstd"])
-def test_a_reply_that_cannot_be_unpacked_is_told(
-    liar: Liar, client: StashClient, encoding: str
-) -> None:
+def test_a_reply_that_cannot_be_unpacked_is_told(liar, client, encoding):
     liar.headers, liar.body = {"Content-Encoding": encoding}, b'{"data": {}}'
     with pytest.raises(StashReplyError, match="packed"):
         client.ask("{ version { version } }")
 
 
-def test_a_packed_reply_is_read(liar: Liar, client: StashClient) -> None:
+def test_a_packed_reply_is_read(liar, client):
     liar.headers, liar.body = (
         {"Content-Encoding": "gzip"},
         gzip.compress(b'{"data": {"jobQueue": null}}'),
@@ -403,7 +393,7 @@ def test_a_packed_reply_is_read(liar: Liar, client: StashClient) -> None:
 
 
 @pytest.mark.parametrize("cookie", ["session", ["a"], 7, {"Name": None, "Value": {}}])
-def test_a_session_of_any_form_is_taken(liar: Liar, cookie: Any) -> None:
+def test_a_session_of_any_form_is_taken(liar, cookie):
     liar.body = b'{"data": {"jobQueue": []}}'
     connection = {"Host": "127.0.0.1", "Port": liar.server_port, "SessionCookie": cookie}
     with closing(StashClient(connection, retry=ONCE)) as client:

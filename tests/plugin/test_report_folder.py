@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,9 +43,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_a_run_leaves_a_page_and_a_json_file_and_the_index(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_run_leaves_a_page_and_a_json_file_and_the_index(tmp_path, caplog):
     folder = tmp_path / "not" / "there yet"
     page = write_report(EXAMPLE, folder, keep=5)
     assert page == folder / "run-20260103-183000-000-tag-videos.html"
@@ -56,7 +53,7 @@ def test_a_run_leaves_a_page_and_a_json_file_and_the_index(
     assert not warnings(caplog)
 
 
-def test_no_file_holds_a_secret(tmp_path: Path) -> None:
+def test_no_file_holds_a_secret(tmp_path):
     write_report(at(0, error="the key coach-key-1 is wrong"), tmp_path, secrets=["coach-key-1"])
     for path in tmp_path.iterdir():
         text = path.read_text(encoding="utf-8")
@@ -68,7 +65,7 @@ def began(folder: Path) -> list[float]:
     return [entry.summary.started - EXAMPLE.started for entry in entries(folder)]
 
 
-def test_the_index_lists_each_run_once_the_newest_first(tmp_path: Path) -> None:
+def test_the_index_lists_each_run_once_the_newest_first(tmp_path):
     for seconds in (60, 0, 90_000, 120, 60):
         write_report(at(seconds), tmp_path)
     assert began(tmp_path) == [90_000, 120, 60, 0]
@@ -88,9 +85,7 @@ def test_the_index_lists_each_run_once_the_newest_first(tmp_path: Path) -> None:
         (1, [0, -1_000_000], [-1_000_000]),  # the run itself stays also when a clock went back
     ],
 )
-def test_the_oldest_go_first(
-    tmp_path: Path, keep: int, starts: Sequence[int], left: list[int]
-) -> None:
+def test_the_oldest_go_first(tmp_path, keep, starts, left):
     for seconds in starts:
         write_report(at(seconds), tmp_path, keep=keep)
     assert began(tmp_path) == left
@@ -99,7 +94,7 @@ def test_the_oldest_go_first(
     assert index.count("<li") == len(left)
 
 
-def test_files_of_other_programs_are_never_touched(tmp_path: Path) -> None:
+def test_files_of_other_programs_are_never_touched(tmp_path):
     theirs = {
         "run-20200101-000000-000-tag-videos.json": '{"program": "other"}\n',
         "run-20200101-000000-000-tag-videos.html": "other",
@@ -119,9 +114,7 @@ def test_files_of_other_programs_are_never_touched(tmp_path: Path) -> None:
     assert len(entries(tmp_path)) == 1
 
 
-def test_an_index_of_another_program_stays(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_index_of_another_program_stays(tmp_path, caplog):
     (tmp_path / "index.html").write_text("<h1>My own page</h1>", encoding="utf-8")
     assert write_report(EXAMPLE, tmp_path)
     assert (tmp_path / "index.html").read_text(encoding="utf-8") == "<h1>My own page</h1>"
@@ -129,7 +122,7 @@ def test_an_index_of_another_program_stays(
     assert "was not made by this plugin" in said
 
 
-def test_old_partial_files_of_killed_runs_are_removed(tmp_path: Path) -> None:
+def test_old_partial_files_of_killed_runs_are_removed(tmp_path):
     old, fresh = (tmp_path / f".haven-report-{digit * 32}.part" for digit in "ab")
     for path in (old, fresh):
         path.write_text("half", encoding="utf-8")
@@ -142,9 +135,7 @@ def test_old_partial_files_of_killed_runs_are_removed(tmp_path: Path) -> None:
 # --- when it cannot be ---
 
 
-def test_a_folder_that_cannot_be_made_costs_one_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_folder_that_cannot_be_made_costs_one_warning(tmp_path, caplog):
     (tmp_path / "reports").write_text("a file in the way", encoding="utf-8")
     assert write_report(EXAMPLE, tmp_path / "reports", keep=3) is None
     (said,) = warnings(caplog)
@@ -153,9 +144,7 @@ def test_a_folder_that_cannot_be_made_costs_one_warning(
 
 
 @needs_an_ordinary_user
-def test_a_folder_that_is_read_only_costs_one_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_folder_that_is_read_only_costs_one_warning(tmp_path, caplog):
     write_report(EXAMPLE, tmp_path)
     before = names(tmp_path)
     tmp_path.chmod(0o555)
@@ -168,9 +157,7 @@ def test_a_folder_that_is_read_only_costs_one_warning(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a write cannot be made to fail there")
-def test_a_disk_that_is_full_leaves_what_was_there(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_disk_that_is_full_leaves_what_was_there(tmp_path, caplog):
     import resource
 
     page = write_report(EXAMPLE, tmp_path)
@@ -193,7 +180,7 @@ def test_a_disk_that_is_full_leaves_what_was_there(
 # --- atomic ---
 
 
-def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
+def test_a_reader_never_sees_half_a_file(tmp_path):
     path, texts = tmp_path / "index.html", ["a" * 300_000, "b" * 200_000]
     write_whole(path, texts[0])
     stop = threading.Event()
@@ -211,7 +198,7 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
     assert names(tmp_path) == ["index.html"]
 
 
-def test_a_kill_at_any_moment_leaves_whole_files_only(tmp_path: Path) -> None:
+def test_a_kill_at_any_moment_leaves_whole_files_only(tmp_path):
     program = (
         "import sys; from dataclasses import replace; from pathlib import Path\n"
         "from tools.example_report import EXAMPLE; from haven.report import write_report\n"
@@ -244,9 +231,7 @@ def test_a_kill_at_any_moment_leaves_whole_files_only(tmp_path: Path) -> None:
     assert OURS in (tmp_path / "index.html").read_text(encoding="utf-8")
 
 
-def test_runs_that_end_together_are_all_in_the_index(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_runs_that_end_together_are_all_in_the_index(tmp_path, caplog):
     threads = [
         threading.Thread(target=write_report, args=(at(number), tmp_path)) for number in range(6)
     ]
@@ -259,7 +244,7 @@ def test_runs_that_end_together_are_all_in_the_index(
     assert not warnings(caplog)
 
 
-def test_the_folder_and_the_number_of_reports_are_settings(tmp_path: Path) -> None:
+def test_the_folder_and_the_number_of_reports_are_settings(tmp_path):
     def load(text: str) -> Settings:
         (tmp_path / "haven_vlm_config.local.yaml").write_text(text, encoding="utf-8")
         return Settings.load(folder=tmp_path)

@@ -234,12 +234,12 @@ def index_of(*reports: RunReport) -> Page:
     ],
     ids=["scenes", "images", "preview", "preview of images", "broken off", "no answers", "note"],
 )
-def test_a_page_tells_what_happened(report: RunReport, parts: tuple[str, ...]) -> None:
+def test_a_page_tells_what_happened(report, parts):
     text = text_of(report)
     assert [part for part in parts if part not in text] == []
 
 
-def test_items_that_need_a_look_come_first() -> None:
+def test_items_that_need_a_look_come_first():
     outcomes = {"Opening": Outcome.DONE, "Semi-final": Outcome.FAILED, "Final": Outcome.PARTLY}
     scenes = [scene(title=title, outcome=outcome) for title, outcome in outcomes.items()]
     text = text_of(run(*scenes))
@@ -248,7 +248,7 @@ def test_items_that_need_a_look_come_first() -> None:
     assert text.index("the file is empty") < text.index("a.jpg")
 
 
-def test_a_bar_is_where_its_span_is_and_shows_the_markers_fate() -> None:
+def test_a_bar_is_where_its_span_is_and_shows_the_markers_fate():
     change = ItemChange(
         markers_added=(MarkerChange("Foul", 600.0, 1200.0),),
         markers_removed=(MarkerChange("Turnover", 1800.0),),
@@ -261,28 +261,28 @@ def test_a_bar_is_where_its_span_is_and_shows_the_markers_fate() -> None:
     assert drawn == [*foul, gap, ("off", "M7500 7H7500V10H7500z")]
 
 
-def test_a_marker_without_a_span_has_a_line_too() -> None:
+def test_a_marker_without_a_span_has_a_line_too():
     page = page_of(run(scene(change=ItemChange(markers_added=(MarkerChange("Goal", 60.0, 66.0),)))))
     assert "Goal" in page.text
     assert "1:00–1:06" in page.text
     assert [path["class"] for path in page.of("path")] == ["new"]
 
 
-def test_times_beyond_the_video_and_unknown_lengths_are_drawn() -> None:
+def test_times_beyond_the_video_and_unknown_lengths_are_drawn():
     late = scene(duration_s=10.0, spans={"Foul": (Span("Foul", 9.0, 12.0),)})
     unknown = scene(duration_s=0.0, spans={"Foul": (Span("Foul", 0.0, 0.0),)})
     paths = page_of(run(late, unknown)).of("path")
     assert [path["d"] for path in paths] == ["M7500 0H10000V10H7500z", "M0 0H0V10H0z"]
 
 
-def test_a_run_without_scenes_says_so() -> None:
+def test_a_run_without_scenes_says_so():
     page = page_of(run(end_line="No scene carries the tag VLM_TagMe."))
     assert "No scene carries the tag VLM_TagMe." in page.text
     assert not page.of("details")
     assert not page.of("table")
 
 
-def test_the_table_counts_images_and_not_galleries() -> None:
+def test_the_table_counts_images_and_not_galleries():
     rows = html_of(images(FOULS, BLANK, ALBUM)).split("<tr>")[2:]
     assert [row.split("</bdi>")[0].rpartition(">")[2] for row in rows] == ["Foul", "Goal"]
     cells = [[cell.rpartition(">")[2] for cell in row.split("</td>")[1:4]] for row in rows]
@@ -292,7 +292,7 @@ def test_the_table_counts_images_and_not_galleries() -> None:
 # --- size ---
 
 
-def test_many_scenes_stay_a_small_page() -> None:
+def test_many_scenes_stay_a_small_page():
     tags = [f"Tag {tag}" for tag in range(8)]
     spans = {
         tag: tuple(Span(tag, 60.0 * n + 1, 60.0 * n + 20, 0.8) for n in range(5)) for tag in tags
@@ -311,21 +311,21 @@ def test_many_scenes_stay_a_small_page() -> None:
     assert len(to_json(report)) < 1_200_000
 
 
-def test_beyond_a_thousand_scenes_a_line_each_is_left() -> None:
+def test_beyond_a_thousand_scenes_a_line_each_is_left():
     page = page_of(run(*(scene(str(number), title=f"Game {number}") for number in range(1003))))
     assert len(page.of("details")) == 1000
     assert "3 scenes more, in brief" in page.text
     assert "Game 1002" in page.text
 
 
-def test_a_long_timeline_has_an_upper_size() -> None:
+def test_a_long_timeline_has_an_upper_size():
     spans = tuple(Span("Dribble", second, second + 0.6, 0.9) for second in range(50_000))
     text = html_of(run(scene(duration_s=50_000.0, spans={"Dribble": spans})))
     assert len(text) < 300_000
     assert "49,700 more in the JSON file" in text
 
 
-def test_a_hundred_thousand_images_stay_a_small_page() -> None:
+def test_a_hundred_thousand_images_stay_a_small_page():
     names = tuple((str(number), f"Bild {number:06}.jpg") for number in range(10_000))
     groups = [replace(FOULS, items=names, tags=(f"Tag {number}",)) for number in range(10)]
     failures = [replace(BROKEN, error=f"Bild {n}: the file is empty") for n in range(2_000)]
@@ -339,7 +339,7 @@ def test_a_hundred_thousand_images_stay_a_small_page() -> None:
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
-def test_no_name_gets_out_of_its_place(name: str) -> None:
+def test_no_name_gets_out_of_its_place(name):
     def report(text: str) -> RunReport:
         change = ItemChange(
             (text,),
@@ -371,24 +371,24 @@ def test_no_name_gets_out_of_its_place(name: str) -> None:
     index_of(report(name))
 
 
-def test_text_from_a_changed_file_is_escaped_in_the_index() -> None:
+def test_text_from_a_changed_file_is_escaped_in_the_index():
     bad = HOSTILE[0]
     summary = replace(summary_of(run()), end=bad, outcomes={bad: 1})
     assert bad in harmless(index_page([Entry("run-20260103-183000-000-x", summary, False)])).text
 
 
-def test_text_of_either_direction_stays_within_its_own_place() -> None:
+def test_text_of_either_direction_stays_within_its_own_place():
     assert "<bdi>\u202eגול</bdi>" in html_of(run(scene(title="\u202eגול")))
 
 
-def test_numbers_that_are_not_finite_do_no_harm() -> None:
+def test_numbers_that_are_not_finite_do_no_harm():
     spans = {"Foul": (Span("Foul", math.nan, math.inf),)}
     report = cleaned(run(scene(duration_s=math.nan, seconds=math.inf, spans=spans)))
     page_of(report)
     json.loads(to_json(report), parse_constant=pytest.fail)
 
 
-def test_no_secret_is_in_a_report() -> None:
+def test_no_secret_is_in_a_report():
     key = "sk-free-throw-123456"
     error = (
         f"gaming PC: 401, Bearer abcdefgh12345678 is wrong; {key};"
@@ -405,7 +405,7 @@ def test_no_secret_is_in_a_report() -> None:
 # --- JSON ---
 
 
-def test_the_json_file_holds_everything() -> None:
+def test_the_json_file_holds_everything():
     data = json.loads(to_json(EXAMPLE))
     assert data["outcomes"] == {"done": 1, "failed": 1}
     assert (data["endpoints"][0]["name"], data["endpoints"][0]["share"]) == ("gaming PC", 0.775)
@@ -426,7 +426,7 @@ def test_the_json_file_holds_everything() -> None:
     assert groups[2]["kind"] == "gallery"
 
 
-def test_the_first_line_is_enough_for_the_index() -> None:
+def test_the_first_line_is_enough_for_the_index():
     summary = summary_of(EXAMPLE)
     assert (summary.task, summary.started, summary.calls, summary.outcomes) == (
         "Tag Videos",
@@ -438,7 +438,7 @@ def test_the_first_line_is_enough_for_the_index() -> None:
     assert (summary.images, summary.images_waiting) == ({"done": 3, "failed": 1}, 5)
 
 
-def test_files_that_know_nothing_of_images_are_still_listed() -> None:
+def test_files_that_know_nothing_of_images_are_still_listed():
     head = json.loads(to_json(run(scene())).partition("\n")[0] + "]}")
     old = {key: value for key, value in head.items() if not key.startswith("image")}
     summary = read_summary(json.dumps(old).removesuffix("]}"))
@@ -464,7 +464,7 @@ SPOILT = [
 ]
 
 
-def test_a_line_that_no_run_wrote_is_passed_over() -> None:
+def test_a_line_that_no_run_wrote_is_passed_over():
     assert [line for line in OTHER_LINES if read_summary(line) is not None] == []
     head = json.loads(to_json(EXAMPLE).partition("\n")[0] + "]}")
     for key, value in SPOILT:
@@ -472,7 +472,7 @@ def test_a_line_that_no_run_wrote_is_passed_over() -> None:
         assert read_summary(line) is None, (key, value)
 
 
-def test_the_record_groups_images_with_the_same_result() -> None:
+def test_the_record_groups_images_with_the_same_result():
     record = RunRecord("Tag Images")
     coverage = Coverage(1, 1, 0, 1)
     for number in range(1000):
@@ -491,7 +491,7 @@ def test_the_record_groups_images_with_the_same_result() -> None:
 # --- the index, and numbers as people read them ---
 
 
-def test_the_index_says_when_what_and_how_it_ended() -> None:
+def test_the_index_says_when_what_and_how_it_ended():
     broken = run(scene(), end=End.BROKEN_OFF, error="No answer.", waiting=2)
     page = index_of(broken, EXAMPLE, images(FOULS, BROKEN, images_waiting=5))
     text = " ".join(page.text.split())
@@ -513,7 +513,7 @@ def test_the_index_says_when_what_and_how_it_ended() -> None:
     assert page.of("time")[0]["datetime"].startswith("2026-01-0")
 
 
-def test_times_and_shares_as_people_read_them() -> None:
+def test_times_and_shares_as_people_read_them():
     clocks = {0: "0:00", 7.5: "0:07.5", 59.96: "1:00", 3723: "1:02:03", -1: "0:00"}
     durations = {0.4: "0 s", 59.6: "1 min 00 s", 200: "3 min 20 s", 7500: "2 h 05 min"}
     shares = {0: "0 %", 0.001: "under 1 %", 0.5: "50 %", 0.999: "over 99 %", 1: "100 %"}
@@ -522,6 +522,6 @@ def test_times_and_shares_as_people_read_them() -> None:
     assert {share: percent(share) for share in shares} == shares
 
 
-def test_the_style_knows_dark_and_narrow_windows() -> None:
+def test_the_style_knows_dark_and_narrow_windows():
     assert "prefers-color-scheme: dark" in STYLE
     assert "max-width: 40rem" in STYLE

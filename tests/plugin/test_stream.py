@@ -22,7 +22,6 @@ from sandbox.stash import Credentials, SandboxStash
 from sandbox.videos import VideoSpec, generate
 from tests.plugin.fragile import served
 from vlm_engine.errors import (
-    MediaError,
     MediaNotFoundError,
     MediaOutOfReachError,
     MediaUnreadableError,
@@ -133,7 +132,7 @@ def reader(client: StashClient) -> Iterator[SceneReader]:
         yield reader
 
 
-def test_every_byte_is_where_it_is_in_the_file(reader: SceneReader) -> None:
+def test_every_byte_is_where_it_is_in_the_file(reader):
     chance = random.Random(1)
     assert reader.size_bytes == len(CONTENT)
     for _ in range(150):
@@ -153,16 +152,14 @@ def test_every_byte_is_where_it_is_in_the_file(reader: SceneReader) -> None:
     assert (reader.read(), reader.read(), reader.read(9)) == (CONTENT[-3:], b"", b"")
 
 
-def test_who_reads_on_asks_seldom(reader: SceneReader, server: Server) -> None:
+def test_who_reads_on_asks_seldom(reader, server):
     while reader.read(32_768):
         pass
     assert len(server.requested) < 10
     assert server.connections == 1
 
 
-def test_seeking_reads_little_at_each_position_and_only_once(
-    reader: SceneReader, server: Server
-) -> None:
+def test_seeking_reads_little_at_each_position_and_only_once(reader, server):
     for place in range(1_000_000, 11_000_000, 1_000_000):
         reader.seek(place)
         reader.read(20_000)
@@ -178,9 +175,7 @@ def test_seeking_reads_little_at_each_position_and_only_once(
 
 
 @pytest.mark.parametrize("fault", ["drop", "cut", "500", "503"])
-def test_a_connection_that_breaks_costs_another_request(
-    fault: str, reader: SceneReader, server: Server
-) -> None:
+def test_a_connection_that_breaks_costs_another_request(fault, reader, server):
     server.faults += [fault, fault]
     reader.seek(1_000_000)
     assert reader.read(400_000) == CONTENT[1_000_000:1_400_000]
@@ -205,13 +200,13 @@ def test_a_connection_that_breaks_costs_another_request(
     ],
 )
 def test_what_goes_wrong_is_told_once_and_without_secrets(
-    faults: list[str],
-    kind: type[MediaError],
-    words: str,
-    client: StashClient,
-    server: Server,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+    faults,
+    kind,
+    words,
+    client,
+    server,
+    caplog,
+):
     caplog.set_level(logging.DEBUG)
     with closing(SceneStream(client, "12", NAME, stall_s=0.3).open()) as reader:
         server.faults += faults
@@ -224,14 +219,14 @@ def test_what_goes_wrong_is_told_once_and_without_secrets(
         assert COOKIE not in text
 
 
-def test_a_file_that_is_another_by_now_is_not_read_on(reader: SceneReader, server: Server) -> None:
+def test_a_file_that_is_another_by_now_is_not_read_on(reader, server):
     server.content = CONTENT[:-1]
     reader.seek(6_000_000)
     with pytest.raises(MediaUnreadableError, match=f"{NAME}: the file was replaced or changed"):
         reader.read(10)
 
 
-def test_nobody_there(client: StashClient) -> None:
+def test_nobody_there(client):
     stream = SceneStream(StashClient({"Host": "127.0.0.1", "Port": 1}), "12", NAME)
     with pytest.raises(MediaOutOfReachError, match=f"{NAME}: Stash does not send it: "):
         stream.open()
@@ -245,7 +240,7 @@ def video(tmp_path: Path) -> Path:
     return generate(VideoSpec(duration_s=2, width=160, height=96), tmp_path / "match.mp4").path
 
 
-def test_a_session_is_enough_and_so_is_a_key(video: Path) -> None:
+def test_a_session_is_enough_and_so_is_a_key(video):
     with running(
         SandboxStash(credentials=Credentials("referee", "red card"), api_key=KEY)
     ) as stash:
@@ -266,7 +261,7 @@ def test_a_session_is_enough_and_so_is_a_key(video: Path) -> None:
             SceneStream(stranger, scene, NAME).open()
 
 
-def test_stash_may_not_have_the_file_either(video: Path) -> None:
+def test_stash_may_not_have_the_file_either(video):
     with (
         running(SandboxStash()) as stash,
         closing(StashClient({"Host": "127.0.0.1", "Port": stash.port})) as client,

@@ -223,7 +223,7 @@ TWO = "query A { version { version } } query B { version { hash } }"
 
 
 @pytest.mark.parametrize("name", BY_NAME)
-def test_every_operation_of_the_plugin_is_in_the_schema(name: str) -> None:
+def test_every_operation_of_the_plugin_is_in_the_schema(name):
     assert validate(schema(), DocumentNode(definitions=(BY_NAME[name],))) == []
 
 
@@ -238,7 +238,7 @@ def test_every_operation_of_the_plugin_is_in_the_schema(name: str) -> None:
         "",
     ],
 )
-def test_an_invalid_document_is_not_executed(stash: SandboxStash, document: str) -> None:
+def test_an_invalid_document_is_not_executed(stash, document):
     reply = ask(stash.url, document)
     assert (reply.status, reply.content_type, reply.data) == (422, "application/json", None)
     code = reply.body["errors"][0]["extensions"]["code"]
@@ -252,13 +252,13 @@ def test_an_invalid_document_is_not_executed(stash: SandboxStash, document: str)
     "variables",
     [{"page": "first"}, {"page": 1.5}, {"bogus": 1}, {"direction": "UP"}, [1, 2]],
 )
-def test_wrong_variables_get_422(stash: SandboxStash, variables: object) -> None:
+def test_wrong_variables_get_422(stash, variables):
     document = "query ($f: FindFilterType) { findTags(filter: $f) { count } }"
     reply = ask(stash.url, document, {"f": variables})
     assert (reply.status, reply.data) == (422, None)
 
 
-def test_an_operation_is_chosen_by_its_name(stash: SandboxStash) -> None:
+def test_an_operation_is_chosen_by_its_name(stash):
     lost = ask(stash.url, TWO, operationName="C")
     assert (lost.status, lost.messages) == (422, {"": "operation C not found"})
     assert ask(stash.url, TWO).status == 422
@@ -266,14 +266,14 @@ def test_an_operation_is_chosen_by_its_name(stash: SandboxStash) -> None:
     assert ask(stash.url, "query ($id: ID!) { findTag(id: $id) { id } }").status == 422
 
 
-def test_a_refusal_comes_with_200_and_its_path(stash: SandboxStash) -> None:
+def test_a_refusal_comes_with_200_and_its_path(stash):
     reply = ask(stash.url, '{ findTag(id: "first") { id } }')
     message = 'strconv.Atoi: parsing "first": invalid syntax'
     errors = [{"message": message, "path": ["findTag"]}]
     assert (reply.status, reply.body) == (200, {"data": {"findTag": None}, "errors": errors})
 
 
-def test_the_handshake_tells_features_and_settings(stash: SandboxStash) -> None:
+def test_the_handshake_tells_features_and_settings(stash):
     stash.ui["vrTag"] = "VR"
     configure = 'mutation ($i: Map!) { configurePlugin(plugin_id: "referee", input: $i) }'
     ask(stash.url, configure, {"i": {"a": 1, "b": True}})
@@ -288,7 +288,7 @@ def test_the_handshake_tells_features_and_settings(stash: SandboxStash) -> None:
     assert {"name": "end_seconds"} in features
 
 
-def test_every_alias_of_a_mutation_counts_and_fails_alone(stash: SandboxStash) -> None:
+def test_every_alias_of_a_mutation_counts_and_fails_alone(stash):
     stash.faults.locked_mutations = 1
     create = '{0}: tagCreate(input: {{name: "{0}"}}) {{ name }}'
     reply = ask(stash.url, f"mutation {{ {create.format('Foul')} {create.format('Goal')} }}")
@@ -311,7 +311,7 @@ def status(stash: SandboxStash, cookie: str = "", **headers: str) -> int:
     return ask(stash.url, VERSION, headers={**cookies, **headers}).status
 
 
-def test_only_a_good_cookie_or_key_lets_in() -> None:
+def test_only_a_good_cookie_or_key_lets_in():
     clock = Clock()
     credentials = Credentials("referee", "red card")
     server = SandboxStash(credentials=credentials, api_key=KEY, session_idle_s=60, clock=clock)
@@ -342,6 +342,6 @@ def test_only_a_good_cookie_or_key_lets_in() -> None:
         assert requests.get(**picture, headers={"ApiKey": KEY}, timeout=10).status_code == 404
 
 
-def test_without_credentials_a_key_is_refused(stash: SandboxStash) -> None:
+def test_without_credentials_a_key_is_refused(stash):
     made_up = [status(stash), status(stash, "session=made up"), status(stash, ApiKey="any")]
     assert made_up == [200, 200, 401]

@@ -49,7 +49,7 @@ def images_of(stash: SandboxStash) -> list[dict[str, Any]]:
     return ask(stash.url, PICTURES).data["findImages"]["images"]
 
 
-def test_a_scenes_file_is_read(stash: SandboxStash, video: Path) -> None:
+def test_a_scenes_file_is_read(stash, video):
     scene = stash.library.add_scene(video, title="The match", tags=["VLM_TagMe"])
     (found,) = ask(stash.url, FILES, {"ids": [scene]}).data["findScenes"]["scenes"]
     (file,) = found["files"]
@@ -64,7 +64,7 @@ def test_a_scenes_file_is_read(stash: SandboxStash, video: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [9, 800, 65537, 200_000])
-def test_the_oshash_is_size_and_words_of_both_ends(tmp_path: Path, size: int) -> None:
+def test_the_oshash_is_size_and_words_of_both_ends(tmp_path, size):
     data = bytes(number * 7 % 251 for number in range(size))
     (tmp_path / "file").write_bytes(data)
     length = min(65536, size // 8 * 8)
@@ -73,9 +73,7 @@ def test_the_oshash_is_size_and_words_of_both_ends(tmp_path: Path, size: int) ->
     assert oshash(tmp_path / "file") == format(total & 0xFFFFFFFFFFFFFFFF, "016x")
 
 
-def test_pictures_clips_and_pictures_in_zip_files(
-    stash: SandboxStash, picture: Path, video: Path, tmp_path: Path
-) -> None:
+def test_pictures_clips_and_pictures_in_zip_files(stash, picture, video, tmp_path):
     archive = tmp_path / "set.zip"
     with zipfile.ZipFile(archive, "w") as file:
         file.write(picture, "inner/goal.jpg")
@@ -104,9 +102,7 @@ def test_pictures_clips_and_pictures_in_zip_files(
 
 
 @pytest.mark.parametrize("zipped", [False, True])
-def test_a_folder_or_zip_file_is_scanned_into_a_gallery(
-    stash: SandboxStash, picture: Path, tmp_path: Path, zipped: bool
-) -> None:
+def test_a_folder_or_zip_file_is_scanned_into_a_gallery(stash, picture, tmp_path, zipped):
     source = tmp_path / ("Season.zip" if zipped else "Season")
     if zipped:
         with zipfile.ZipFile(source, "w") as file:
@@ -134,9 +130,7 @@ def test_a_folder_or_zip_file_is_scanned_into_a_gallery(
     ("kind", "message"),
     [("Image", "image with id 9 not found"), ("Gallery", "FOREIGN KEY constraint failed")],
 )
-def test_images_and_galleries_are_tagged_in_bulk(
-    stash: SandboxStash, picture: Path, kind: str, message: str
-) -> None:
+def test_images_and_galleries_are_tagged_in_bulk(stash, picture, kind, message):
     field = f"bulk{kind}Update"
     document = (
         f"mutation ($i: Bulk{kind}UpdateInput!) {{ {field}(input: $i) {{ tags {{ name }} }} }}"
@@ -156,7 +150,7 @@ def test_images_and_galleries_are_tagged_in_bulk(
     assert tags == ((("Goal",), ()) if kind == "Image" else ((), ("Goal",)))
 
 
-def test_paths_may_be_shown_as_another_machine_sees_them(picture: Path, tmp_path: Path) -> None:
+def test_paths_may_be_shown_as_another_machine_sees_them(picture, tmp_path):
     with running(SandboxStash(shown_as={str(tmp_path): "/media/matches"})) as stash:
         image = stash.library.add_image(picture)
         assert images_of(stash)[0]["visual_files"][0]["path"] == "/media/matches/goal.jpg"
@@ -164,7 +158,7 @@ def test_paths_may_be_shown_as_another_machine_sees_them(picture: Path, tmp_path
         assert served.content == picture.read_bytes()
 
 
-def test_a_merged_tag_becomes_the_other_everywhere(stash: SandboxStash) -> None:
+def test_a_merged_tag_becomes_the_other_everywhere(stash):
     library = stash.library
     scene = library.add_scene(tags=["Foul", "Handball"])
     library.add_marker(scene, "Foul", 1.0, 2.0, tags=["Goal"])
@@ -178,7 +172,7 @@ def test_a_merged_tag_becomes_the_other_everywhere(stash: SandboxStash) -> None:
     assert aliases == {"Goal": (), "Handball": ("Foul",)}
 
 
-def test_what_was_removed_is_gone_and_its_path_is_free(stash: SandboxStash, video: Path) -> None:
+def test_what_was_removed_is_gone_and_its_path_is_free(stash, video):
     scene = stash.library.add_scene(video)
     stash.library.add_marker(scene, "Foul", 0.5)
     stash.library.remove_scene(scene)

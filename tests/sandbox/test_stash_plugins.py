@@ -90,7 +90,7 @@ def start(stash: SandboxStash, folder: Path) -> Job:
     return job
 
 
-def test_a_task_gets_connection_and_arguments_on_stdin(stash: SandboxStash, plugin: Write) -> None:
+def test_a_task_gets_connection_and_arguments_on_stdin(stash, plugin):
     folder = plugin("print(json.dumps({'output': [given, sys.stdin.read()]}))")
     given, rest = run(stash, folder, mode="card", nested={"a": [1, True]}).output
     connection = given["server_connection"]
@@ -104,9 +104,7 @@ def test_a_task_gets_connection_and_arguments_on_stdin(stash: SandboxStash, plug
     assert (job.output, job.description) == ({"mode": "x"}, "Running plugin task: referee")
 
 
-def test_the_plugins_environment_is_the_servers(
-    stash: SandboxStash, plugin: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_plugins_environment_is_the_servers(stash, plugin, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
     facts = "[os.getcwd(), os.environ['PYTHONPATH'], sys.argv[1:], sys.executable]"
     folder = plugin(f"print(json.dumps({{'output': {facts}}}))")
@@ -116,7 +114,7 @@ def test_the_plugins_environment_is_the_servers(
     assert arguments == ["red", f"{folder}/cards"]
 
 
-def test_a_plugins_cookie_lets_it_in(plugin: Write) -> None:
+def test_a_plugins_cookie_lets_it_in(plugin):
     with running(SandboxStash(credentials=Credentials("referee", "red card"))) as stash:
         job = run(stash, plugin(ASK))
     assert job.output == {"data": {"version": {"version": "v0.30.1"}}}, job.log
@@ -132,15 +130,13 @@ def test_a_plugins_cookie_lets_it_in(plugin: Write) -> None:
         ("import signal; os.kill(os.getpid(), signal.SIGTERM)", "", "signal: 15"),
     ],
 )
-def test_a_result_never_makes_a_job_fail(
-    stash: SandboxStash, plugin: Write, program: str, output: object, error: str | None
-) -> None:
+def test_a_result_never_makes_a_job_fail(stash, plugin, program, output, error):
     job = run(stash, plugin(program))
     assert (job.output, job.error) == (output, error)
     assert (job.status, job.failure) == (Status.FINISHED, None)
 
 
-def test_stderr_becomes_log_and_progress(stash: SandboxStash, plugin: Write) -> None:
+def test_stderr_becomes_log_and_progress(stash, plugin):
     lines = [
         "\x01t\x02 a ",
         "\x01d\x02b",
@@ -164,9 +160,7 @@ def test_stderr_becomes_log_and_progress(stash: SandboxStash, plugin: Write) -> 
 
 
 @pytest.mark.parametrize(("length", "survives"), [(65535, True), (65536, False)])
-def test_a_line_of_64_kib_ends_the_log_and_closes_the_pipe(
-    stash: SandboxStash, plugin: Write, length: int, survives: bool
-) -> None:
+def test_a_line_of_64_kib_ends_the_log_and_closes_the_pipe(stash, plugin, length, survives):
     program = f"""
 os.write(2, b"first\\n" + b"x" * {length} + b"\\n")
 try:
@@ -184,7 +178,7 @@ except BrokenPipeError:
     assert job.output == ("" if survives else "broken")
 
 
-def test_what_cannot_be_run_fails(stash: SandboxStash, plugin: Write) -> None:
+def test_what_cannot_be_run_fails(stash, plugin):
     stash.load_plugin(plugin("", exec=["no-such-program"]))
     prefix = "Error creating plugin task: no"
     nap, lost = stash.run_task("Nap").wait(30), stash.run_task("Whistle", plugin_id="x").wait(30)
@@ -193,9 +187,7 @@ def test_what_cannot_be_run_fails(stash: SandboxStash, plugin: Write) -> None:
     assert "no-such-program" in str(stash.run_task("Whistle").wait(30).failure)
 
 
-def test_stopping_kills_the_process_and_spares_its_children(
-    stash: SandboxStash, plugin: Write, tmp_path: Path
-) -> None:
+def test_stopping_kills_the_process_and_spares_its_children(stash, plugin, tmp_path):
     child = f"subprocess.Popen([sys.executable, '-c', {CHILD!r}, {str(tmp_path)!r}])"
     job = start(stash, plugin(f"import subprocess\n{child}\n{SLEEP}"))
     waiting, after = stash.run_task("Whistle"), stash.run_task("Nap")
@@ -209,15 +201,13 @@ def test_stopping_kills_the_process_and_spares_its_children(
     until((tmp_path / "gone").exists)
 
 
-def test_a_child_that_holds_stdout_keeps_the_job_running(
-    stash: SandboxStash, plugin: Write
-) -> None:
+def test_a_child_that_holds_stdout_keeps_the_job_running(stash, plugin):
     child = "import time; time.sleep(0.3); print('the child')"
     popen = f"import subprocess\nsubprocess.Popen([sys.executable, '-c', {child!r}])"
     assert run(stash, plugin(popen)).output == "the child\n"
 
 
-def test_jobs_are_started_seen_and_stopped_over_graphql(stash: SandboxStash, plugin: Write) -> None:
+def test_jobs_are_started_seen_and_stopped_over_graphql(stash, plugin):
     stash.load_plugin(plugin("print('\\x01p\\x020.5', file=sys.stderr, flush=True)\n" + SLEEP))
     queue = "{ jobQueue { id status progress description endTime error } }"
     assert ask(stash.url, queue).data == {"jobQueue": None}
@@ -238,7 +228,7 @@ def test_jobs_are_started_seen_and_stopped_over_graphql(stash: SandboxStash, plu
     assert last_ten == [None, {"status": "FAILED"}]
 
 
-def test_an_operation_runs_beside_the_queue_and_answers(stash: SandboxStash, plugin: Write) -> None:
+def test_an_operation_runs_beside_the_queue_and_answers(stash, plugin):
     answer = "print(json.dumps({'output': given['args'], 'error': given['args'].get('fault')}))"
     sleep = f"if given['args'].get('mode') == 'whistle':\n    {SLEEP}".replace(
         "\ntime", "\n    time"
@@ -250,7 +240,7 @@ def test_an_operation_runs_beside_the_queue_and_answers(stash: SandboxStash, plu
     assert refused.messages == {"runPluginOperation": "no ball"}
 
 
-def test_loaded_plugins_are_listed_with_their_settings(stash: SandboxStash, plugin: Write) -> None:
+def test_loaded_plugins_are_listed_with_their_settings(stash, plugin):
     hook = {"name": "On goal", "triggeredBy": ["Scene.Update.Post"], "defaultArgs": {"a": "b"}}
     page = {"javascript": ["ui/a.js"], "assets": {"/ui": "ui"}, "csp": {"script-src": ["x"]}}
     whole = {"url": "https://example.org", "errLog": "warning", "hooks": [hook], "ui": page}
@@ -276,16 +266,12 @@ def test_loaded_plugins_are_listed_with_their_settings(stash: SandboxStash, plug
         ({"ui": {"javascript": ["a.js"], "routes": []}}, r"ui\.routes"),
     ],
 )
-def test_a_manifest_that_stash_refuses_is_refused(
-    stash: SandboxStash, plugin: Write, changes: dict[str, Any], fault: str
-) -> None:
+def test_a_manifest_that_stash_refuses_is_refused(stash, plugin, changes, fault):
     with pytest.raises(ManifestError, match=fault):
         stash.load_plugin(plugin("", **changes))
 
 
-def test_there_is_exactly_one_yml_and_its_keys_are_unique(
-    stash: SandboxStash, plugin: Write, tmp_path: Path
-) -> None:
+def test_there_is_exactly_one_yml_and_its_keys_are_unique(stash, plugin, tmp_path):
     folder = plugin("")
     (folder / "data").mkdir()
     (folder / "data" / "tags.yml").write_text("name: tags\n")

@@ -51,7 +51,7 @@ def scenes(stash: SandboxStash) -> list[str]:
     return [stash.library.add_scene() for _ in range(3)]
 
 
-def test_tags_are_found_by_like_by_alias_and_by_one_operator(stash: SandboxStash) -> None:
+def test_tags_are_found_by_like_by_alias_and_by_one_operator(stash):
     for name in ("free throw", "Free-throw", "Goal", "ÄRGER"):
         stash.library.add_tag(name)
     stash.library.add_tag("Foul", aliases=["Foul shot"])
@@ -79,7 +79,7 @@ def test_tags_are_found_by_like_by_alias_and_by_one_operator(stash: SandboxStash
     assert ask(stash.url, two).messages == {"findTags": message}
 
 
-def test_pages_and_the_order_of_names(stash: SandboxStash) -> None:
+def test_pages_and_the_order_of_names(stash):
     for number in range(30):
         stash.library.add_tag(f"set {number}" if number % 2 else f"Set {number}")
     names = [f"{'set' if number % 2 else 'Set'} {number}" for number in range(30)]
@@ -92,9 +92,7 @@ def test_pages_and_the_order_of_names(stash: SandboxStash) -> None:
     assert refused.messages == {"findTags": "invalid sort: whistle"}
 
 
-def test_scenes_are_found_by_tags_and_their_descendants(
-    stash: SandboxStash, scenes: list[str]
-) -> None:
+def test_scenes_are_found_by_tags_and_their_descendants(stash, scenes):
     one, two, three = scenes
     stash.library.add_tag("Foul", parents=["Event"])
     stash.library.add_tag("Charge", parents=["Foul"])
@@ -124,7 +122,7 @@ def test_scenes_are_found_by_tags_and_their_descendants(
     assert find(stash, "findScenes", {"has_markers": "true"}) == [two]
 
 
-def test_markers_are_found_by_scene_and_by_any_tag(stash: SandboxStash, scenes: list[str]) -> None:
+def test_markers_are_found_by_scene_and_by_any_tag(stash, scenes):
     stash.library.add_tag("Charge", parents=["Foul"])
     one = stash.library.add_marker(scenes[0], "Charge", 1, tags=["VLM"])
     two = stash.library.add_marker(scenes[1], "Goal", 1, tags=["Foul"])
@@ -144,7 +142,7 @@ def test_markers_are_found_by_scene_and_by_any_tag(stash: SandboxStash, scenes: 
         assert sorted(find(stash, "findSceneMarkers", criteria)) == expected, criteria
 
 
-def test_refused_changes_change_nothing(stash: SandboxStash, scenes: list[str]) -> None:
+def test_refused_changes_change_nothing(stash, scenes):
     library = stash.library
     library.add_tag("Foul", aliases=["Fault"], parents=["Event"])
     marker = library.add_marker(scenes[0], "Goal", 1, 4)
@@ -181,7 +179,7 @@ def test_refused_changes_change_nothing(stash: SandboxStash, scenes: list[str]) 
     assert library.snapshot() == before
 
 
-def test_ids_must_all_be_there_or_there_is_no_data(stash: SandboxStash, scenes: list[str]) -> None:
+def test_ids_must_all_be_there_or_there_is_no_data(stash, scenes):
     document = "query ($ids: [ID!]) { findScenes(ids: $ids) { scenes { id } } }"
     found = ask(stash.url, document, {"ids": scenes[::-1]}).data["findScenes"]["scenes"]
     assert [scene["id"] for scene in found] == scenes[::-1]
@@ -193,7 +191,7 @@ def test_ids_must_all_be_there_or_there_is_no_data(stash: SandboxStash, scenes: 
     assert "duplicate id found" in twice.messages["findScenes"]
 
 
-def test_an_update_changes_only_what_is_given(stash: SandboxStash, scenes: list[str]) -> None:
+def test_an_update_changes_only_what_is_given(stash, scenes):
     library = stash.library
     tag = library.add_tag("Foul", aliases=["Fault"], description="a whistle", parents=["VLM"])
     marker = library.add_marker(scenes[0], "Foul", 1, 4, title="first", tags=["VLM"])
@@ -213,7 +211,7 @@ def test_an_update_changes_only_what_is_given(stash: SandboxStash, scenes: list[
     assert library.scene_state(scenes[0]).markers[0].end_seconds is None
 
 
-def test_bulk_updates_add_remove_and_set_tags(stash: SandboxStash, scenes: list[str]) -> None:
+def test_bulk_updates_add_remove_and_set_tags(stash, scenes):
     foul, goal, old = (stash.library.add_tag(name) for name in ("Foul", "Goal", "Old"))
     stash.library.tag_scene(scenes[0], "Old")
     for ids, mode, tags, expected in [
@@ -225,7 +223,7 @@ def test_bulk_updates_add_remove_and_set_tags(stash: SandboxStash, scenes: list[
         assert [stash.library.scene_state(scene).tags for scene in scenes] == expected
 
 
-def test_bulk_changes_of_a_markers_tags_may_be_lost(stash: SandboxStash, scenes: list[str]) -> None:
+def test_bulk_changes_of_a_markers_tags_may_be_lost(stash, scenes):
     """Stash writes nothing if the number of tags stays the same."""
     marker = stash.library.add_marker(scenes[0], "Foul", 1, tags=["VLM"])
     game, foul = stash.library.add_tag("Game"), stash.library.tag_id("Foul")
@@ -234,7 +232,7 @@ def test_bulk_changes_of_a_markers_tags_may_be_lost(stash: SandboxStash, scenes:
         assert stash.library.scene_state(scenes[0]).markers[0].tags == expected
 
 
-def test_markers_in_one_document_fail_one_by_one(stash: SandboxStash, scenes: list[str]) -> None:
+def test_markers_in_one_document_fail_one_by_one(stash, scenes):
     foul, vlm = stash.library.add_tag("Foul"), stash.library.add_tag("VLM")
     good = {
         "title": " Foul ",

@@ -45,7 +45,7 @@ def decoded(path: Path) -> list[tuple[float, glyphs.Shown]]:
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
-def test_every_frame_shows_what_the_truth_says(kind: dict[str, Any], tmp_path: Path) -> None:
+def test_every_frame_shows_what_the_truth_says(kind, tmp_path):
     spec = VideoSpec(**{**SMALL, **kind})
     video = generate(spec, tmp_path / f"match.{spec.container}")
     frames, codes = decoded(video.path), glyphs.codes(spec.tags)
@@ -64,7 +64,7 @@ def test_every_frame_shows_what_the_truth_says(kind: dict[str, Any], tmp_path: P
 
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
-def test_a_player_turns_a_rotated_video_upright(rotation: int, tmp_path: Path) -> None:
+def test_a_player_turns_a_rotated_video_upright(rotation, tmp_path):
     spec = VideoSpec(**{**SMALL, "duration_s": 2.0, "rotation": rotation})
     player = cv2.VideoCapture(str(generate(spec, tmp_path / "phone.mp4").path))
     ok, picture = player.read()  # heeds the display matrix
@@ -73,7 +73,7 @@ def test_a_player_turns_a_rotated_video_upright(rotation: int, tmp_path: Path) -
     assert glyphs.read(Image.fromarray(picture[:, :, ::-1])).frame_number == 0
 
 
-def test_most_cuts_are_key_frames_and_some_are_not(tmp_path: Path) -> None:
+def test_most_cuts_are_key_frames_and_some_are_not(tmp_path):
     spec = VideoSpec(**{**SMALL, "duration_s": 120.0, "frame_rate": 8, "seed": 1})
     video = generate(spec, tmp_path / "match.mp4")
     with av.open(video.path) as container:
@@ -84,7 +84,7 @@ def test_most_cuts_are_key_frames_and_some_are_not(tmp_path: Path) -> None:
     assert max(later - earlier for earlier, later in pairwise(keys)) <= spec.gop_s
 
 
-def test_the_world_keeps_its_rules() -> None:
+def test_the_world_keeps_its_rules():
     lengths, on_cut = [], []
     for seed in range(20):
         spec = VideoSpec(seed=seed)
@@ -115,14 +115,12 @@ def test_the_world_keeps_its_rules() -> None:
         ({"codec": "av2"}, "av2 in mp4; codecs: .*h264"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(
-    wrong: dict[str, Any], message: str, tmp_path: Path
-) -> None:
+def test_what_cannot_be_drawn_is_refused(wrong, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         generate(VideoSpec(**{**SMALL, **wrong}), tmp_path / "match.mp4")
 
 
-def test_odd_files_are_as_odd_as_they_say(tmp_path: Path) -> None:
+def test_odd_files_are_as_odd_as_they_say(tmp_path):
     whole = {
         kind: generate(VideoSpec(**SMALL, container=kind), tmp_path / f"match.{kind}").path
         for kind in ("mp4", "mkv")

@@ -90,9 +90,7 @@ def vlm() -> Iterator[SandboxVLM]:
         (judged(TAGS[:2], type="boolean"), ("Foul",), {"Basketball point": False, "Foul": True}),
     ],
 )
-def test_the_answer_tells_what_the_picture_shows(
-    vlm: SandboxVLM, form: dict[str, Any], tags: tuple[str, ...], answer: object
-) -> None:
+def test_the_answer_tells_what_the_picture_shows(vlm, form, tags, answer):
     content = choice(vlm, image=jpeg(*tags), response_format=schema(form))["message"]["content"]
     assert json.loads(content) == answer
 
@@ -106,9 +104,7 @@ def test_the_answer_tells_what_the_picture_shows(
         ("Tags:\n- Foul\n- Goal\nAnswer in JSON.", ("Goal",), '```json\n{"tags": ["Goal"]}\n```'),
     ],
 )
-def test_without_a_schema_it_answers_in_words(
-    vlm: SandboxVLM, text: str, tags: tuple[str, ...], answer: str
-) -> None:
+def test_without_a_schema_it_answers_in_words(vlm, text, tags, answer):
     found = choice(vlm, image=jpeg(*tags), text=text, response_format=None)
     assert found["message"]["content"] == answer
 
@@ -122,7 +118,7 @@ def alternatives(entry: dict[str, Any]) -> dict[str, float]:
     return {other["token"]: math.exp(other["logprob"]) for other in entry["top_logprobs"]}
 
 
-def test_logprobs_tell_how_sure_each_verdict_is(vlm: SandboxVLM) -> None:
+def test_logprobs_tell_how_sure_each_verdict_is(vlm):
     vlm.behaviour.miss_rate = 1.0
     _, entries = logprobs(vlm, response_format=schema(YES_NO))
     verdicts = [entry for entry in entries if entry["token"] in ("yes", "no")]
@@ -131,7 +127,7 @@ def test_logprobs_tell_how_sure_each_verdict_is(vlm: SandboxVLM) -> None:
     assert [sum(alternatives(entry).values()) for entry in verdicts] == pytest.approx([1] * 4)
 
 
-def test_logprobs_of_a_list_offer_the_other_names(vlm: SandboxVLM) -> None:
+def test_logprobs_of_a_list_offer_the_other_names(vlm):
     content, entries = logprobs(vlm, image=jpeg("Foul", "Turnover"))
     assert "".join(entry["token"] for entry in entries) == content
     (first,) = [entry for entry in entries if entry["token"] == "Foul"]
@@ -139,7 +135,7 @@ def test_logprobs_of_a_list_offer_the_other_names(vlm: SandboxVLM) -> None:
     assert alternatives(entries[-1]).keys() == {'", "', '"]}'}
 
 
-def test_errors_come_at_their_rates_at_every_size(vlm: SandboxVLM) -> None:
+def test_errors_come_at_their_rates_at_every_size(vlm):
     form = schema(listed(SPORT_TAGS))
 
     def found(number: int, width: int = 512) -> frozenset[str]:
@@ -158,13 +154,13 @@ def test_errors_come_at_their_rates_at_every_size(vlm: SandboxVLM) -> None:
     assert [found(number) for number in range(10)] != answers[:10]
 
 
-def test_a_share_of_faults_is_evenly_spread(vlm: SandboxVLM) -> None:
+def test_a_share_of_faults_is_evenly_spread(vlm):
     vlm.behaviour.fault, vlm.behaviour.fault_share = Fault.SERVER_ERROR, 0.25
     statuses = [ask(vlm, question()).status_code for _ in range(8)]
     assert statuses == [200, 200, 200, 500] * 2
 
 
-async def test_requests_wait_for_a_free_slot() -> None:
+async def test_requests_wait_for_a_free_slot():
     async def post(session: aiohttp.ClientSession, vlm: SandboxVLM) -> int:
         async with session.post(f"{vlm.url}/chat/completions", json=question()) as response:
             return response.status
@@ -202,7 +198,7 @@ def beginning(answer: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("server", RECORDED)
-def test_it_answers_as_the_recorded_server_did(server: str) -> None:
+def test_it_answers_as_the_recorded_server_did(server):
     with running(SandboxVLM(Behaviour(profile=Profile(server)))) as vlm:
         for case, body in CASES.items():
             answer, recorded = ask(vlm, question(**body)), recording(server)[case]
@@ -215,7 +211,7 @@ def test_it_answers_as_the_recorded_server_did(server: str) -> None:
     assert models["data"][0]["owned_by"] == recorded["data"][0]["owned_by"]
 
 
-def test_llama_cpp_reports_tokens_as_without_a_schema() -> None:
+def test_llama_cpp_reports_tokens_as_without_a_schema():
     with running(SandboxVLM(Behaviour(profile=Profile.LLAMA_CPP))) as vlm:
         content, entries = logprobs(vlm, response_format=schema(YES_NO))
     assert "".join(entry["token"] for entry in entries) == f"```json\n{content}\n```"
@@ -224,7 +220,7 @@ def test_llama_cpp_reports_tokens_as_without_a_schema() -> None:
     assert ["The" in alternatives(entry) for entry in verdicts] == [True] * len(TAGS)
 
 
-def test_vllm_reports_only_tokens_of_the_schema() -> None:
+def test_vllm_reports_only_tokens_of_the_schema():
     with running(SandboxVLM(Behaviour(profile=Profile.VLLM))) as vlm:
         content, entries = logprobs(vlm, response_format=schema(YES_NO))
     assert "".join(entry["token"] for entry in entries) == f"{content}<|im_end|>"
@@ -236,7 +232,7 @@ def test_vllm_reports_only_tokens_of_the_schema() -> None:
 
 
 @pytest.mark.parametrize(("profile", "finishes"), [("llamacpp", False), ("litellm", True)])
-def test_only_a_proxy_finishes_abandoned_requests(profile: str, finishes: bool) -> None:
+def test_only_a_proxy_finishes_abandoned_requests(profile, finishes):
     with running(SandboxVLM(Behaviour(profile=Profile(profile), latency_s=0.5))) as vlm:
         with pytest.raises(requests.ReadTimeout):
             ask(vlm, question(), timeout=0.2)
@@ -248,7 +244,7 @@ def test_only_a_proxy_finishes_abandoned_requests(profile: str, finishes: bool) 
 
 
 @pytest.mark.parametrize("where", ["in", "out"])
-def test_what_a_server_raises_reaches_the_caller(where: str) -> None:
+def test_what_a_server_raises_reaches_the_caller(where):
     @contextlib.asynccontextmanager
     async def failing() -> AsyncIterator[str]:
         if where == "in":

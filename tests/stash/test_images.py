@@ -169,7 +169,7 @@ def before_tagging(client: Listening, act: Callable[[], object]) -> None:
     client.before = act_once
 
 
-def test_images_are_read_with_what_their_files_are(stash: RealStash, tmp_path: Path) -> None:
+def test_images_are_read_with_what_their_files_are(stash, tmp_path):
     with handling(stash, tmp_path) as (handler, _):
         images = {
             image.path: image
@@ -208,9 +208,7 @@ def test_images_are_read_with_what_their_files_are(stash: RealStash, tmp_path: P
             handler.image_bytes("4711", 9)
 
 
-def test_images_without_end_are_tagged_by_the_hundred_and_undone(
-    stash: RealStash, tmp_path: Path
-) -> None:
+def test_images_without_end_are_tagged_by_the_hundred_and_undone(stash, tmp_path):
     ids = ids_in(stash, ".zip")
     queue(stash, ids)
     stash.add_tags(ids[::3], ["Home game", "Foul"], "Image")
@@ -244,9 +242,7 @@ def test_images_without_end_are_tagged_by_the_hundred_and_undone(
     )
 
 
-def test_an_image_that_vanishes_before_the_write_stops_no_other(
-    stash: RealStash, tmp_path: Path
-) -> None:
+def test_an_image_that_vanishes_before_the_write_stops_no_other(stash, tmp_path):
     number = int(hashlib.md5(str(tmp_path).encode()).hexdigest()[:4], 16) % 50_000 + 5000
     (stash.media / "Saison – Köln" / "gone.jpg").write_bytes(picture(number))
     stash.scan()
@@ -264,7 +260,7 @@ def test_an_image_that_vanishes_before_the_write_stops_no_other(
         assert handler.recover() == ()
 
 
-def test_a_tag_deleted_before_the_write_is_made_again(stash: RealStash, tmp_path: Path) -> None:
+def test_a_tag_deleted_before_the_write_is_made_again(stash, tmp_path):
     ids = ids_in(stash, "Foto")
     queue(stash, ids)
     goal = stash.tag("Goal")
@@ -277,7 +273,7 @@ def test_a_tag_deleted_before_the_write_is_made_again(stash: RealStash, tmp_path
     }
 
 
-def test_a_gallery_gets_the_tags_of_its_images(stash: RealStash, tmp_path: Path) -> None:
+def test_a_gallery_gets_the_tags_of_its_images(stash, tmp_path):
     gallery = stash.galleries()["Spiel 2"]
     ids = ids_in(stash, "Spiel 2.zip")
     stash.add_tags(gallery.id, ["VLM_TagMe", "Home game"], "Gallery")
@@ -310,7 +306,7 @@ def test_a_gallery_gets_the_tags_of_its_images(stash: RealStash, tmp_path: Path)
             )
 
 
-def test_files_are_served_to_authenticated_clients(binary: Path, tmp_path: Path) -> None:
+def test_files_are_served_to_authenticated_clients(binary, tmp_path):
     with RealStash(binary, tmp_path / "stash") as stash:
         (stash.media / "one.jpg").write_bytes(picture(1))
         stash.scan()
@@ -327,7 +323,7 @@ def test_files_are_served_to_authenticated_clients(binary: Path, tmp_path: Path)
 
 
 @pytest.mark.usefixtures("slow_hook")
-def test_hooks_of_other_plugins_are_waited_for(stash: RealStash, tmp_path: Path) -> None:
+def test_hooks_of_other_plugins_are_waited_for(stash, tmp_path):
     ids = ids_in(stash, "Spiel 0.zip")[:60]
     queue(stash, ids[:1])
     started = time.monotonic()
@@ -343,9 +339,7 @@ def test_hooks_of_other_plugins_are_waited_for(stash: RealStash, tmp_path: Path)
 
 
 @pytest.mark.parametrize("ahead_s", [7200, -7200])
-def test_a_clock_that_is_off_by_hours_spoils_no_undoing(
-    stash: RealStash, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead_s: float
-) -> None:
+def test_a_clock_that_is_off_by_hours_spoils_no_undoing(stash, tmp_path, monkeypatch, ahead_s):
     ids = ids_in(stash, ".zip")[:5]
     queue(stash, ids)
     before = images_of(stash)

@@ -13,7 +13,6 @@ import pytest
 from sandbox.pictures import LabelledPicture, write_folder, write_zip
 from sandbox.real_stash import RealStash
 from tests.stash.conftest import MEDIA, TAGS, Arena, furnish, short_video
-from vlm_engine.testing import SandboxVLM
 
 Configure = Callable[..., None]
 CONTROL = {"VLM", "VLM_TagMe", "VLM_UpdateMe", "VLM_Tagged", "VLM_Errored"}
@@ -63,9 +62,7 @@ def as_tagged(pictures: Sequence[LabelledPicture]) -> dict[str, set[str]]:
     return {name_of(picture): {*picture.tags, "VLM_Tagged"} for picture in pictures}
 
 
-def test_images_in_a_folder_and_a_zip_are_tagged_and_undone(
-    arena: Arena, pictures: Sequence[LabelledPicture], endpoint: SandboxVLM, configure: Configure
-) -> None:
+def test_images_in_a_folder_and_a_zip_are_tagged_and_undone(arena, pictures, endpoint, configure):
     configure()
     queue(arena, pictures)
     for name in (name_of(pictures[0]), name_of(pictures[-1])):
@@ -90,9 +87,7 @@ def test_images_in_a_folder_and_a_zip_are_tagged_and_undone(
     assert arena.tag_names() <= CONTROL | {"Home game"}
 
 
-def test_a_queued_zip_gallery_stands_for_its_images(
-    arena: Arena, pictures: Sequence[LabelledPicture], endpoint: SandboxVLM, configure: Configure
-) -> None:
+def test_a_queued_zip_gallery_stands_for_its_images(arena, pictures, endpoint, configure):
     configure()
     zipped = [picture for picture in pictures if picture.entry]
     gallery = arena.stash.galleries()["Finale & Ehrung"]
@@ -114,9 +109,7 @@ def test_a_queued_zip_gallery_stands_for_its_images(
     assert endpoint.counters.answered == 8
 
 
-def test_pictures_that_only_stash_gets_at_come_from_it(
-    arena: Arena, pictures: Sequence[LabelledPicture], configure: Configure
-) -> None:
+def test_pictures_that_only_stash_gets_at_come_from_it(arena, pictures, configure):
     configure(mediaPaths=f"{arena.stash.media} => {arena.stash.folder / 'nowhere'}")
     chosen = (*pictures[:2], *pictures[-2:])
     queue(arena, chosen)
@@ -126,9 +119,7 @@ def test_pictures_that_only_stash_gets_at_come_from_it(
     assert sum("Until then Stash is asked for it" in line for line in arena.said("info")) == 1
 
 
-def test_stopped_and_started_again_it_asks_nothing_twice(
-    arena: Arena, pictures: Sequence[LabelledPicture], endpoint: SandboxVLM, configure: Configure
-) -> None:
+def test_stopped_and_started_again_it_asks_nothing_twice(arena, pictures, endpoint, configure):
     configure()
     endpoint.behaviour.latency_s, endpoint.behaviour.slots = 0.2, 2
     queue(arena, pictures)

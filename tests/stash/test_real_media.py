@@ -39,9 +39,7 @@ def configure(arena: Arena, endpoint: SandboxVLM, **settings: object) -> None:
     )
 
 
-def test_scenes_with_the_vr_tag_are_seen_through_one_eye(
-    arena: Arena, endpoint: SandboxVLM
-) -> None:
+def test_scenes_with_the_vr_tag_are_seen_through_one_eye(arena, endpoint):
     vr, plain = arena.videos
     arena.stash.ask(
         "mutation($ui: Map!) { configureUI(partial: $ui) }", {"ui": {"vrTag": "Virtual Reality"}}
@@ -57,9 +55,7 @@ def test_scenes_with_the_vr_tag_are_seen_through_one_eye(
 
 
 @pytest.mark.parametrize("with_key", [False, True], ids=["by its session", "by its API key"])
-def test_what_only_stash_gets_at_is_read_through_it(
-    arena: Arena, endpoint: SandboxVLM, with_key: bool
-) -> None:
+def test_what_only_stash_gets_at_is_read_through_it(arena, endpoint, with_key):
     video = arena.videos[1]
     key = str(arena.stash.ask(KEY_QUERY)["generateAPIKey"]) if with_key else ""
     nowhere = arena.stash.folder / "nowhere"

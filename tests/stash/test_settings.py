@@ -4,14 +4,12 @@ of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tests.stash.conftest import PLUGIN, Arena
-from vlm_engine.testing import SandboxVLM
 
 MANIFEST = Path(__file__).parents[2] / f"{PLUGIN}.yml"
 
@@ -25,7 +23,7 @@ def loaded(arena: Arena) -> dict[str, Any]:
     return dict(plugin)
 
 
-def test_the_manifest_is_loaded_with_its_task(arena: Arena) -> None:
+def test_the_manifest_is_loaded_with_its_task(arena):
     written, plugin = yaml.safe_load(MANIFEST.read_text(encoding="utf-8")), loaded(arena)
     assert plugin["enabled"]
     assert [plugin[key] for key in ("name", "description", "version")] == [
@@ -37,7 +35,7 @@ def test_the_manifest_is_loaded_with_its_task(arena: Arena) -> None:
     assert "Tag Videos" in [task["name"] for task in plugin["tasks"]]
 
 
-def test_every_setting_is_offered_with_its_type(arena: Arena) -> None:
+def test_every_setting_is_offered_with_its_type(arena):
     written = yaml.safe_load(MANIFEST.read_text(encoding="utf-8"))["settings"]
     offered = {setting.pop("name"): setting for setting in loaded(arena)["settings"]}
     assert offered == {
@@ -51,9 +49,7 @@ def test_every_setting_is_offered_with_its_type(arena: Arena) -> None:
     assert list(offered) == sorted(written)
 
 
-def test_endpoint_tags_and_tags_only_reach_the_plugin(
-    arena: Arena, endpoint: SandboxVLM, configure: Callable[..., None]
-) -> None:
+def test_endpoint_tags_and_tags_only_reach_the_plugin(arena, endpoint, configure):
     video = arena.videos[0]
     wanted = [tag for tag, spans in video.truth.items() if spans][:2]
     endpoint.behaviour.api_key = "season-ticket-2026"
@@ -66,9 +62,7 @@ def test_endpoint_tags_and_tags_only_reach_the_plugin(
     assert not any("season-ticket-2026" in text for _, text in arena.log())
 
 
-def test_numbers_and_whole_settings_reach_the_plugin(
-    arena: Arena, endpoint: SandboxVLM, configure: Callable[..., None]
-) -> None:
+def test_numbers_and_whole_settings_reach_the_plugin(arena, endpoint, configure):
     """At every second there is a look, so the truth is found to the second; and one scene at a
     time is announced.
     """
@@ -82,9 +76,7 @@ def test_numbers_and_whole_settings_reach_the_plugin(
     assert any("1 at a time" in line for line in arena.said("info"))
 
 
-def test_a_wrong_setting_is_named_as_the_page_names_it(
-    arena: Arena, configure: Callable[..., None]
-) -> None:
+def test_a_wrong_setting_is_named_as_the_page_names_it(arena, configure):
     configure(videosAtOnce=-3)
     arena.queue(arena.videos[0])
     arena.run()

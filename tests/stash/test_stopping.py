@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.real_stash import RealStash
-from tests.stash.conftest import Arena
-from vlm_engine.testing import Fault, SandboxVLM
+from vlm_engine.testing import Fault
 
 Configure = Callable[..., None]
 LEAVE_S = 10.0
@@ -23,9 +22,7 @@ def children(stash: RealStash) -> set[int]:
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for the process in /proc")
-def test_stop_ends_the_process_and_leaves_the_scene_queued(
-    arena: Arena, endpoint: SandboxVLM, configure: Configure
-) -> None:
+def test_stop_ends_the_process_and_leaves_the_scene_queued(arena, endpoint, configure):
     endpoint.behaviour.latency_s = 0.1
     configure()
     video = arena.videos[0]
@@ -44,9 +41,7 @@ def test_stop_ends_the_process_and_leaves_the_scene_queued(
     assert arena.scene(video).markers == ()
 
 
-def test_a_run_after_a_stopped_one_ends_as_if_undisturbed(
-    arena: Arena, endpoint: SandboxVLM, configure: Configure
-) -> None:
+def test_a_run_after_a_stopped_one_ends_as_if_undisturbed(arena, endpoint, configure):
     """One scene is done and the other begun when the job is stopped; the next run asks only what
     was not answered.
     """

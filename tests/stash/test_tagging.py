@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 
 from sandbox.real_stash import RealStash
 from sandbox.stash import ItemState, MarkerState
 from sandbox.videos import LabelledVideo
-from tests.stash.conftest import PLUGIN, TAGS, Arena, furnish, short_video
+from tests.stash.conftest import PLUGIN, TAGS, furnish, short_video
 from vlm_engine.spans import f1
-from vlm_engine.testing import SandboxVLM
 
 Configure = Callable[..., None]
 
@@ -39,7 +37,7 @@ def likeness(scene: ItemState, video: LabelledVideo) -> float:
     return sum(f1(found[tag], video.truth[tag]) for tag in present) / len(present)
 
 
-def test_queued_scenes_get_tags_and_markers(arena: Arena, configure: Configure) -> None:
+def test_queued_scenes_get_tags_and_markers(arena, configure):
     configure()
     arena.queue(*arena.videos)
     job = arena.run()
@@ -58,7 +56,7 @@ def test_queued_scenes_get_tags_and_markers(arena: Arena, configure: Configure) 
     assert arena.said("info")[-1].startswith("2 scenes tagged, 0 failed")
 
 
-def test_new_tags_stand_below_the_tag_of_the_plugin(arena: Arena, configure: Configure) -> None:
+def test_new_tags_stand_below_the_tag_of_the_plugin(arena, configure):
     configure()
     arena.queue(arena.videos[0])
     arena.run()
@@ -75,9 +73,7 @@ def test_new_tags_stand_below_the_tag_of_the_plugin(arena: Arena, configure: Con
     }
 
 
-def test_progress_grows_while_the_job_runs(
-    arena: Arena, endpoint: SandboxVLM, configure: Configure
-) -> None:
+def test_progress_grows_while_the_job_runs(arena, endpoint, configure):
     endpoint.behaviour.latency_s = 0.05
     configure()
     arena.queue(*arena.videos)
@@ -87,9 +83,7 @@ def test_progress_grows_while_the_job_runs(
     assert 0 <= progress[0] < progress[-1] <= 1
 
 
-def test_what_a_person_made_stays_and_stands_for_its_event(
-    arena: Arena, configure: Configure
-) -> None:
+def test_what_a_person_made_stays_and_stands_for_its_event(arena, configure):
     video = arena.videos[0]
     start_s, end_s = video.truth["Foul"][0]
     scene = arena.scene(video).id
@@ -111,9 +105,7 @@ def test_what_a_person_made_stays_and_stands_for_its_event(
     ]
 
 
-def test_a_second_run_doubles_nothing_and_keeps_edited_markers(
-    arena: Arena, endpoint: SandboxVLM, configure: Configure
-) -> None:
+def test_a_second_run_doubles_nothing_and_keeps_edited_markers(arena, endpoint, configure):
     video = arena.videos[0]
     configure()
     arena.queue(video)
@@ -128,9 +120,7 @@ def test_a_second_run_doubles_nothing_and_keeps_edited_markers(
     assert endpoint.counters.answered == calls
 
 
-def test_an_endpoint_that_is_down_leaves_every_scene_queued(
-    arena: Arena, endpoint: SandboxVLM, configure: Configure
-) -> None:
+def test_an_endpoint_that_is_down_leaves_every_scene_queued(arena, endpoint, configure):
     endpoint.stop()
     configure(endpointModel=endpoint.behaviour.models[0])
     arena.queue(*arena.videos)
@@ -141,16 +131,14 @@ def test_an_endpoint_that_is_down_leaves_every_scene_queued(
     assert any(endpoint.url in line for line in arena.said("error"))
 
 
-def test_nothing_queued_says_what_to_do(arena: Arena, configure: Configure) -> None:
+def test_nothing_queued_says_what_to_do(arena, configure):
     configure()
     arena.run()
     assert "VLM_TagMe" in arena.said("info")[-1]
     assert "VLM_TagMe" in arena.tag_names()
 
 
-def test_a_session_that_would_run_out_is_kept_alive(
-    binary: Path, tmp_path: Path, endpoint: SandboxVLM
-) -> None:
+def test_a_session_that_would_run_out_is_kept_alive(binary, tmp_path, endpoint):
     endpoint.behaviour.latency_s = 0.8
     endpoint.behaviour.slots = 1
     with RealStash(

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from sandbox.real_stash import RealStash
 from sandbox.stash import ItemState
 from tests.stash.conftest import DATA, PLUGIN, TAGS, Arena, furnish, short_video
-from vlm_engine.testing import Fault, SandboxVLM
+from vlm_engine.testing import Fault
 
 Configure = Callable[..., None]
 
 
-def test_undo_and_removal_are_exact_and_new_tags_go(arena: Arena, configure: Configure) -> None:
+def test_undo_and_removal_are_exact_and_new_tags_go(arena, configure):
     configure()
     arena.work_by_hand()
     arena.queue(*arena.videos)
@@ -35,9 +34,7 @@ def test_undo_and_removal_are_exact_and_new_tags_go(arena: Arena, configure: Con
     assert arena.said("warning", "error") == []
 
 
-def test_undo_keeps_and_names_what_people_changed_or_use(
-    arena: Arena, configure: Configure
-) -> None:
+def test_undo_keeps_and_names_what_people_changed_or_use(arena, configure):
     configure()
     video, other = arena.videos
     arena.queue(video)
@@ -54,7 +51,7 @@ def test_undo_keeps_and_names_what_people_changed_or_use(
     assert any("stays in Stash: it is in use" in line for line in arena.said("info"))
 
 
-def test_an_undoing_that_was_stopped_is_gone_on_with(arena: Arena, configure: Configure) -> None:
+def test_an_undoing_that_was_stopped_is_gone_on_with(arena, configure):
     configure()
     arena.work_by_hand()
     arena.queue(*arena.videos)
@@ -68,9 +65,7 @@ def test_an_undoing_that_was_stopped_is_gone_on_with(arena: Arena, configure: Co
     assert arena.contents() == before
 
 
-def test_preview_writes_nothing_and_its_answers_are_reused(
-    arena: Arena, endpoint: SandboxVLM, configure: Configure
-) -> None:
+def test_preview_writes_nothing_and_its_answers_are_reused(arena, endpoint, configure):
     configure()
     video = arena.videos[0]
     arena.queue(video)
@@ -88,9 +83,7 @@ def test_preview_writes_nothing_and_its_answers_are_reused(
     assert endpoint.counters.answered == calls
 
 
-def test_a_task_after_its_time_slice_lets_others_go_first(
-    arena: Arena, endpoint: SandboxVLM, configure: Configure
-) -> None:
+def test_a_task_after_its_time_slice_lets_others_go_first(arena, endpoint, configure):
     configure(timeSlice=1)
     endpoint.behaviour.fault, endpoint.behaviour.slots = Fault.HANG, 1
     arena.queue(*arena.videos)
@@ -126,9 +119,7 @@ def take_off(arena: Arena, scene: ItemState, tag: str, marker: str) -> None:
     arena.stash.ask("mutation($id: ID!) { sceneMarkerDestroy(id: $id) }", {"id": marker})
 
 
-def test_what_a_person_took_off_stays_off_until_they_ask_for_it(
-    arena: Arena, configure: Configure
-) -> None:
+def test_what_a_person_took_off_stays_off_until_they_ask_for_it(arena, configure):
     configure()
     video = arena.videos[0]
     arena.queue(video)
@@ -151,9 +142,7 @@ def test_what_a_person_took_off_stays_off_until_they_ask_for_it(
     assert arena.content(video) == whole
 
 
-def test_another_tag_list_leaves_what_the_first_one_found(
-    arena: Arena, configure: Configure
-) -> None:
+def test_another_tag_list_leaves_what_the_first_one_found(arena, configure):
     video = arena.videos[0]
     configure(tagNames="Foul, Goal")
     arena.queue(video)
@@ -167,9 +156,7 @@ def test_another_tag_list_leaves_what_the_first_one_found(
     assert set(markers) <= set(after[1])
 
 
-def test_undo_needs_no_endpoint_and_names_a_lost_journal(
-    arena: Arena, configure: Configure
-) -> None:
+def test_undo_needs_no_endpoint_and_names_a_lost_journal(arena, configure):
     configure()
     video = arena.videos[0]
     arena.queue(video)
@@ -190,7 +177,7 @@ def test_undo_needs_no_endpoint_and_names_a_lost_journal(
     )
 
 
-def test_what_a_person_edited_or_merged_stays_so(arena: Arena, configure: Configure) -> None:
+def test_what_a_person_edited_or_merged_stays_so(arena, configure):
     configure()
     video, other = arena.videos
     arena.queue(video, other)
@@ -221,7 +208,7 @@ def test_what_a_person_edited_or_merged_stays_so(arena: Arena, configure: Config
     assert arena.said("warning", "error") == []
 
 
-def test_each_of_several_tag_lists_is_undone_alone(arena: Arena, configure: Configure) -> None:
+def test_each_of_several_tag_lists_is_undone_alone(arena, configure):
     video = arena.videos[0]
     states = [arena.content(video)]
     for names in ("Foul, Goal", "Turnover, Timeout", "Foul, Goal"):
@@ -236,9 +223,7 @@ def test_each_of_several_tag_lists_is_undone_alone(arena: Arena, configure: Conf
         assert (set(tags) - {"VLM_TagMe"}, markers) == (set(state[0]), state[1])
 
 
-def test_nothing_is_written_once_the_journal_is_gone(
-    arena: Arena, endpoint: SandboxVLM, configure: Configure
-) -> None:
+def test_nothing_is_written_once_the_journal_is_gone(arena, endpoint, configure):
     configure()
     video = arena.videos[0]
     arena.queue(video)
@@ -258,9 +243,7 @@ def test_nothing_is_written_once_the_journal_is_gone(
     assert arena.content(video) == before
 
 
-def test_what_came_with_a_merged_scene_is_taken_off_and_put_back(
-    binary: Path, tmp_path: Path, endpoint: SandboxVLM
-) -> None:
+def test_what_came_with_a_merged_scene_is_taken_off_and_put_back(binary, tmp_path, endpoint):
     with RealStash(binary, tmp_path) as stash:
         arena = furnish(stash, short_video(1), short_video(2))
         stash.configure(PLUGIN, {"endpoint": endpoint.url, "tagNames": ", ".join(TAGS)})

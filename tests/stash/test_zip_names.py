@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -58,7 +57,7 @@ IMAGES = """{ findImages(filter: {per_page: -1}) { images { visual_files {
   ... on ImageFile { path zip_file { path } fingerprints { type value } } } } } }"""
 
 
-def test_every_name_that_stash_shows_finds_its_file(binary: Path, tmp_path: Path) -> None:
+def test_every_name_that_stash_shows_finds_its_file(binary, tmp_path):
     pictures = iter(
         saved(Image.new("RGB", (64, 64), (number, 40, 40)), "PNG") for number in range(255)
     )

@@ -79,9 +79,7 @@ def damaged_files(path: Path) -> list[Path]:
     ]
 
 
-def test_with_an_unreadable_file_everything_counts_as_peoples(
-    place: World, arena: Arena, expected: Scenes
-) -> None:
+def test_with_an_unreadable_file_everything_counts_as_peoples(place, arena, expected):
     assert place.attempt()["error"] == ""
     overwrite(place.database)
     new = place.stash.library.add_scene(arena.videos[SCENES].path, tags=["VLM_TagMe"])
@@ -103,7 +101,7 @@ def test_with_an_unreadable_file_everything_counts_as_peoples(
     assert place.scenes() == before
 
 
-def test_lost_answers_are_asked_again_and_undo_still_works(arena: Arena) -> None:
+def test_lost_answers_are_asked_again_and_undo_still_works(arena):
     with arena.world() as place:
         before = place.scenes()
         assert place.attempt()["error"] == ""
@@ -129,7 +127,7 @@ def limit_files(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
-def test_a_task_goes_on_after_a_full_disk_at_any_moment(place: World, expected: Scenes) -> None:
+def test_a_task_goes_on_after_a_full_disk_at_any_moment(place, expected):
     """A limit on the size of files stands for a full disk: each time there is a little more
     room, so each time it ends later.
     """
@@ -179,9 +177,7 @@ def read_only(folder: Path, *, and_the_folder: bool) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("and_the_folder", [True, False])
-def test_a_read_only_file_or_folder_is_named_and_left_alone(
-    place: World, expected: Scenes, and_the_folder: bool
-) -> None:
+def test_a_read_only_file_or_folder_is_named_and_left_alone(place, expected, and_the_folder):
     assert place.attempt("update_videos")["error"] == ""
     before, answered = place.scenes(), place.vlm.counters.answered
     with read_only(place.database.parent, and_the_folder=and_the_folder):
@@ -209,7 +205,7 @@ def have_no_patience() -> None:
 
 
 @pytest.mark.parametrize("lock", ["whole", "writing"])
-def test_a_locked_file_is_named_and_left_alone(place: World, expected: Scenes, lock: str) -> None:
+def test_a_locked_file_is_named_and_left_alone(place, expected, lock):
     assert place.attempt("update_videos")["error"] == ""
     before, answered = place.scenes(), place.vlm.counters.answered
     with locked_by_another_process(place.database, lock):
@@ -220,7 +216,7 @@ def test_a_locked_file_is_named_and_left_alone(place: World, expected: Scenes, l
     assert place.scenes() == expected
 
 
-def test_a_lock_in_the_middle_of_a_write_is_waited_for(place: World, expected: Scenes) -> None:
+def test_a_lock_in_the_middle_of_a_write_is_waited_for(place, expected):
     with ExitStack() as locks:
 
         def lock_for_a_while() -> None:
@@ -234,7 +230,7 @@ def test_a_lock_in_the_middle_of_a_write_is_waited_for(place: World, expected: S
     assert place.scenes() == expected
 
 
-def test_a_lock_in_the_middle_of_a_write_doubles_nothing(place: World, expected: Scenes) -> None:
+def test_a_lock_in_the_middle_of_a_write_doubles_nothing(place, expected):
     before = place.scenes()
     with ExitStack() as locks:
         once(
@@ -257,9 +253,7 @@ def test_a_lock_in_the_middle_of_a_write_doubles_nothing(place: World, expected:
     ("part", "message"),
     [("journal", "was written by a newer version"), ("answer", "a newer version of")],
 )
-def test_a_newer_versions_file_is_refused_and_nothing_is_touched(
-    place: World, expected: Scenes, part: str, message: str
-) -> None:
+def test_a_newer_versions_file_is_refused_and_nothing_is_touched(place, expected, part, message):
     assert place.attempt("preview")["error"] == ""
     before = place.scenes()
     with closing(sqlite3.connect(place.database)) as db:
@@ -282,9 +276,7 @@ def test_a_newer_versions_file_is_refused_and_nothing_is_touched(
 
 
 @pytest.mark.parametrize("is_replaced", [False, True])
-def test_a_file_lost_during_a_task_ends_it_before_a_change(
-    place: World, expected: Scenes, is_replaced: bool
-) -> None:
+def test_a_file_lost_during_a_task_ends_it_before_a_change(place, expected, is_replaced):
     assert place.attempt("update_videos")["error"] == ""
     first, aside = place.scenes(), place.database.with_name("aside.sqlite3")
 

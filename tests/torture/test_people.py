@@ -132,7 +132,7 @@ def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
 
 @pytest.mark.expects_errors  # the servers' library reports clients killed in mid-request
 @pytest.mark.parametrize("seed", range(RUNS))
-def test_what_people_and_other_lists_did_holds_in_every_run(arena: Arena, seed: int) -> None:
+def test_what_people_and_other_lists_did_holds_in_every_run(arena, seed):
     rng, deeds = random.Random(seed), Deeds()
     with arena.world() as place:
         deeds.take_stock(place)

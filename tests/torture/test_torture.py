@@ -161,9 +161,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory, vlm: SandboxVLM) -> Callabl
 @pytest.mark.expects_errors  # the servers' library reports clients killed in mid-request
 @pytest.mark.parametrize("kind", STORIES)
 @pytest.mark.parametrize("seed", range(RUNS))
-def test_a_task_killed_at_any_moment_ends_as_if_undisturbed(
-    stages: Callable[[str], Stage], kind: str, seed: int
-) -> None:
+def test_a_task_killed_at_any_moment_ends_as_if_undisturbed(stages, kind, seed):
     rng, arena = random.Random(seed), stages(kind)
     story = list(STORIES[kind])[(seed + 1) % len(STORIES[kind])]
     course, steps = arena.undisturbed(kind, story), STORIES[kind][story]
@@ -200,7 +198,7 @@ def test_a_task_killed_at_any_moment_ends_as_if_undisturbed(
 
 @pytest.mark.expects_errors
 @pytest.mark.parametrize("seed", range(max(1, RUNS // 10)))
-def test_of_two_tasks_at_once_one_may_be_killed(stages: Callable[[str], Stage], seed: int) -> None:
+def test_of_two_tasks_at_once_one_may_be_killed(stages, seed):
     rng, arena = random.Random(seed), stages("scenes")
     course = arena.undisturbed("scenes", "tagging")
     with arena.world() as place:

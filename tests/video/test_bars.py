@@ -46,7 +46,7 @@ def sizes(path: Path, numbers: Sequence[int]) -> list[float]:
     return [image.width / image.height for image in map(image_of, frames)]
 
 
-def test_the_bars_of_an_upright_video_are_not_sent(tmp_path: Path) -> None:
+def test_the_bars_of_an_upright_video_are_not_sent(tmp_path):
     path = made(tmp_path / "free throw.mp4", upright)
     info = probe(path)
     assert (info.width, info.height) == (WIDTH, HEIGHT)
@@ -57,7 +57,7 @@ def test_the_bars_of_an_upright_video_are_not_sent(tmp_path: Path) -> None:
     assert image_of(frame).width == pytest.approx(image_of(frame).height, rel=0.01)
 
 
-def test_a_picture_without_bars_is_sent_whole(tmp_path: Path) -> None:
+def test_a_picture_without_bars_is_sent_whole(tmp_path):
     def draw(number: int) -> Image.Image:
         return glyphs.picture([], WIDTH, HEIGHT, number) if 5 <= number < 8 else upright(number)
 
@@ -88,7 +88,7 @@ def dark(number: int) -> Image.Image:
 @pytest.mark.parametrize(
     "draw", [with_logo, to_the_left, wandering_light, dark], ids=lambda draw: draw.__name__
 )
-def test_what_may_be_part_of_the_picture_is_left(draw: Draw, tmp_path: Path) -> None:
+def test_what_may_be_part_of_the_picture_is_left(draw, tmp_path):
     path = made(tmp_path / "match.mp4", draw)
     assert probe(path).bars == 0
     image = image_of(*frames_of(path, at([30])))
@@ -117,5 +117,5 @@ def picture_of(left: int, right: int, light: int = 120) -> Any:
         ([], 0.0),
     ],
 )
-def test_bars_are_where_several_pictures_have_them(pictures: list[Any], share: float) -> None:
+def test_bars_are_where_several_pictures_have_them(pictures, share):
     assert bar_share(pictures) == pytest.approx(share)

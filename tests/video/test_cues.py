@@ -38,7 +38,7 @@ def index_of(path: Path) -> PacketIndex:
         return read_index(container, stream, path.stat().st_size, read_through=0)
 
 
-def test_cues_tell_what_reading_through_tells(video: LabelledVideo) -> None:
+def test_cues_tell_what_reading_through_tells(video):
     assert index_of(video.path).keys_only
     by_cues, by_reading = probe(video.path, read_through_bytes=0), probe(video.path)
     assert len(by_cues.key_frames_s) >= 10
@@ -53,14 +53,14 @@ def test_cues_tell_what_reading_through_tells(video: LabelledVideo) -> None:
         assert (distance.min(axis=1) <= 0.1).mean() >= 0.8
 
 
-def test_without_cues_the_file_is_read_through(video: LabelledVideo, tmp_path: Path) -> None:
+def test_without_cues_the_file_is_read_through(video, tmp_path):
     path = tmp_path / "half"
     path.write_bytes(video.path.read_bytes()[: video.path.stat().st_size // 2])
     assert not index_of(path).keys_only
     assert probe(path, read_through_bytes=0) == probe(path)
 
 
-def test_cues_that_lead_beyond_the_end_do_not_count(video: LabelledVideo, tmp_path: Path) -> None:
+def test_cues_that_lead_beyond_the_end_do_not_count(video, tmp_path):
     path = remux(video.path, tmp_path / "front.mkv", reserve_index_space="5000")
     assert index_of(path).keys_only
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

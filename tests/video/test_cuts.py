@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,13 +42,11 @@ def found(count: int, keys: Sequence[int], large: Mapping[int, int] | None = Non
         (range(0, FAR + 300, 250), {16_384: 15_000, FAR: 15_000}, [16_384, FAR]),
     ],
 )
-def test_cuts_follow_from_key_frames_and_sizes(
-    keys: Sequence[int], large: dict[int, int], cuts: list[int]
-) -> None:
+def test_cuts_follow_from_key_frames_and_sizes(keys, large, cuts):
     assert list(found(max(1000, keys[-1] + 300), keys, large)) == cuts
 
 
-def test_a_large_packet_is_a_cut_and_the_larger_the_surer() -> None:
+def test_a_large_packet_is_a_cut_and_the_larger_the_surer():
     hints = found(1000, [0, 250, 500, 750], {120: 15_000, 333: 2_500})
     assert list(hints) == [120, 333]
     assert hints[120] == 1.0
@@ -57,7 +54,7 @@ def test_a_large_packet_is_a_cut_and_the_larger_the_surer() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 60])
-def test_short_videos_and_those_of_key_frames_only(count: int) -> None:
+def test_short_videos_and_those_of_key_frames_only(count):
     assert found(count, [0]) == {}
     assert found(count, list(range(count))) == {}
 
@@ -70,9 +67,7 @@ def test_short_videos_and_those_of_key_frames_only(count: int) -> None:
         ("mpeg4", "avi", 2.0),
     ],
 )
-def test_cuts_of_generated_videos_are_found(
-    codec: str, container: str, gop_s: float, tmp_path: Path
-) -> None:
+def test_cuts_of_generated_videos_are_found(codec, container, gop_s, tmp_path):
     spec = VideoSpec(60, 164, 112, seed=7, shot_median_s=3, codec=codec, gop_s=gop_s)
     video = generate(replace(spec, container=container), tmp_path / "match")
     hints = [hint for hint in probe(video.path).cuts if hint.strength >= 0.3]

@@ -38,14 +38,14 @@ def served(info: VideoInfo, times_s: list[float]) -> list[int | FrameError | Non
     return [each if isinstance(each, FrameError) else number_of(each) for each in frames]
 
 
-def test_a_key_frame_needs_no_other_packet(whole: Path, tmp_path: Path) -> None:
+def test_a_key_frame_needs_no_other_packet(whole, tmp_path):
     info = probe(damaged(whole, tmp_path / "keys only.mp4", lambda _, is_key: not is_key))
     keys = list(info.key_frames_s)
     assert len(keys) >= 3
     assert served(info, keys) == [round(time_s * RATE) for time_s in keys]
 
 
-def test_only_pictures_that_damage_spoils_are_lost(whole: Path, tmp_path: Path) -> None:
+def test_only_pictures_that_damage_spoils_are_lost(whole, tmp_path):
     keys = probe(whole).key_frames_s
     group = next(n for n in range(1, len(keys) - 1) if keys[n + 1] - keys[n] > 0.8)
     start, end = keys[group], keys[group + 1]
@@ -58,13 +58,13 @@ def test_only_pictures_that_damage_spoils_are_lost(whole: Path, tmp_path: Path) 
     assert "hit.mp4" in str(middle)
 
 
-def test_a_video_of_which_nothing_decodes_is_unreadable(whole: Path, tmp_path: Path) -> None:
+def test_a_video_of_which_nothing_decodes_is_unreadable(whole, tmp_path):
     path = damaged(whole, tmp_path / "noise.mp4", lambda *_: True)
     with pytest.raises(MediaUnreadableError, match=r"noise\.mp4"):
         probe(path)
 
 
-def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder(tmp_path):
     with pytest.raises(MediaNotFoundError, match=r"corner kick\.mp4"):
         probe(tmp_path / "corner kick.mp4")
     with pytest.raises(MediaUnreadableError, match=tmp_path.name):
@@ -88,14 +88,14 @@ PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\nhttp://127.0.0.1:9/ma
         *((pictured(form), "is a picture, not a video") for form in ("jpeg", "png", "bmp", "webp")),
     ],
 )
-def test_what_is_no_video_is_refused_by_name(content: bytes, reason: str, tmp_path: Path) -> None:
+def test_what_is_no_video_is_refused_by_name(content, reason, tmp_path):
     path = tmp_path / "score.mp4"
     path.write_bytes(content)
     with pytest.raises(MediaUnreadableError, match=rf"score\.mp4: .*{reason}"):
         probe(path)
 
 
-def test_an_animation_is_a_video_up_to_where_it_was_cut_short(tmp_path: Path) -> None:
+def test_an_animation_is_a_video_up_to_where_it_was_cut_short(tmp_path):
     path = tmp_path / "goal.gif"
     picture(0).save(path, save_all=True, append_images=map(picture, range(1, 20)), duration=40)
     info = probe(path)
@@ -108,7 +108,7 @@ def test_an_animation_is_a_video_up_to_where_it_was_cut_short(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("container", ["mp4", "matroska"])
-def test_a_video_without_a_single_picture_is_refused(container: str, tmp_path: Path) -> None:
+def test_a_video_without_a_single_picture_is_refused(container, tmp_path):
     path = tmp_path / "timeout.video"
     with av.open(path, "w", format=container) as made:
         stream: Any = made.add_stream("libx264", rate=RATE)
@@ -119,7 +119,7 @@ def test_a_video_without_a_single_picture_is_refused(container: str, tmp_path: P
         probe(path)
 
 
-def test_sound_alone_is_no_video(tmp_path: Path) -> None:
+def test_sound_alone_is_no_video(tmp_path):
     song = odd_files.audio_only(tmp_path / "song.mp4")
     with pytest.raises(MediaUnreadableError, match=r"song\.mp4: holds no video, only audio$"):
         probe(song)
@@ -129,9 +129,7 @@ def test_sound_alone_is_no_video(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["content", "time", "gone"])
-def test_a_file_that_was_replaced_since_is_not_read(
-    change: str, whole: Path, tmp_path: Path
-) -> None:
+def test_a_file_that_was_replaced_since_is_not_read(change, whole, tmp_path):
     path = tmp_path / "match.mp4"
     path.write_bytes(whole.read_bytes())
     info = probe(path)
@@ -147,7 +145,7 @@ def test_a_file_that_was_replaced_since_is_not_read(
         VideoReader(info)
 
 
-def test_a_video_is_told_from_another_by_its_identity(whole: Path, tmp_path: Path) -> None:
+def test_a_video_is_told_from_another_by_its_identity(whole, tmp_path):
     copy, content, stamp = tmp_path / "copy.mp4", whole.read_bytes(), whole.stat().st_mtime_ns
     identities = []
     for data, modified_ns in (

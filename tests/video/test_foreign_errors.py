@@ -28,7 +28,6 @@ from tests.video.numbered import (
 )
 from vlm_engine.errors import FrameError, MediaNotFoundError, MediaUnreadableError
 from vlm_engine.files import media_errors
-from vlm_engine.types import VideoInfo
 from vlm_engine.video import VideoReader, probe
 
 TITLED = {
@@ -45,7 +44,7 @@ RPU = bytes([62 << 1, 1, 25, 4, 9, 64, 0x80])
 
 
 @pytest.mark.parametrize("container", TITLED)
-def test_a_title_that_is_not_utf_8(container: str, tmp_path: Path) -> None:
+def test_a_title_that_is_not_utf_8(container, tmp_path):
     path = tmp_path / f"title.{container}"
     write(path, TITLED[container], range(10), metadata={"title": "caf\u00e9 finale"})
     patched(path, "caf\u00e9".encode(), b"caf\xe9\xe9")
@@ -64,7 +63,7 @@ def with_units(
     return path
 
 
-def test_side_data_that_is_newer_than_pyavs_list(tmp_path: Path) -> None:
+def test_side_data_that_is_newer_than_pyavs_list(tmp_path):
     options = {"x264-params": "bframes=0:keyint=25:slices=1:sliced-threads=0"}
     path = write(tmp_path / "lcevc.h264", options=options)
     with_units(path, LCEVC, lambda head: head & 31 in {1, 5})
@@ -74,9 +73,7 @@ def test_side_data_that_is_newer_than_pyavs_list(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("orientation", "back"), [(1, 0), (3, 180), (6, 90), (8, 270)])
-def test_motion_jpeg_whose_pictures_have_exif_is_turned(
-    orientation: int, back: int, tmp_path: Path
-) -> None:
+def test_motion_jpeg_whose_pictures_have_exif_is_turned(orientation, back, tmp_path):
     path = tmp_path / "camera.avi"
     exif = Image.Exif()
     exif[274], exif[271] = orientation, "Camera"
@@ -97,7 +94,7 @@ def test_motion_jpeg_whose_pictures_have_exif_is_turned(
     assert numbers_at(info, at([0, 7, 19])) == [0, 7, 19]
 
 
-def test_a_video_without_a_decoder_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_video_without_a_decoder_is_refused_by_name(tmp_path):
     path = patched(write(tmp_path / "bought.mp4", "libsvtav1", range(10)), b"av01", b"dav1")
     reason = r"bought\.mp4: this FFmpeg has no decoder for its video, .*convert it"
     with pytest.raises(MediaUnreadableError, match=reason):
@@ -105,9 +102,7 @@ def test_a_video_without_a_decoder_is_refused_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("full_range", [True, False])
-def test_dolby_vision_without_a_base_layer_is_named(
-    full_range: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_dolby_vision_without_a_base_layer_is_named(full_range, tmp_path, caplog):
     options = {"x265-params": f"bframes=0:range={'full' if full_range else 'limited'}"}
     path = write(tmp_path / "film.hevc", "libx265", range(10), options=options)
     probe(with_units(path, RPU, lambda head: head >> 1 < 32, behind=True))
@@ -117,9 +112,7 @@ def test_dolby_vision_without_a_base_layer_is_named(
 @pytest.mark.parametrize(
     ("transfer", "stored", "shade"), [(16, 148, 190), (18, 191, 190), (1, 148, 148)]
 )
-def test_hdr_is_tone_mapped_to_an_ordinary_screen(
-    transfer: int, stored: int, shade: int, tmp_path: Path
-) -> None:
+def test_hdr_is_tone_mapped_to_an_ordinary_screen(transfer, stored, shade, tmp_path):
     """White paper is stored at 58 % of the range in PQ, at 75 % in HLG; both come out alike."""
     path = write(
         tmp_path / "white.mp4",
@@ -141,17 +134,13 @@ def test_hdr_is_tone_mapped_to_an_ordinary_screen(
         (KeyboardInterrupt(), KeyboardInterrupt, "^$"),
     ],
 )
-def test_an_error_of_another_library_becomes_one_of_the_tree(
-    error: BaseException, kind: type[BaseException], text: str
-) -> None:
+def test_an_error_of_another_library_becomes_one_of_the_tree(error, kind, text):
     with pytest.raises(kind, match=text), media_errors("a.mp4", "no", FrameError):
         raise error
 
 
 @pytest.mark.parametrize("error", [KeyError("tile"), AssertionError(), RecursionError("too deep")])
-def test_any_error_of_a_library_names_the_video(
-    error: Exception, match: VideoInfo, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_any_error_of_a_library_names_the_video(error, match, monkeypatch):
     def fail(*_: object, **__: object) -> None:
         raise error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import av
@@ -58,7 +57,7 @@ CODECS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", CODECS)
-def test_pictures_are_those_of_their_times(name: str, tmp_path: Path) -> None:
+def test_pictures_are_those_of_their_times(name, tmp_path):
     codec = CODECS[name].get("codec", "libx264")
     if codec not in av.codecs_available:
         pytest.skip(f"this FFmpeg has no {codec}")
@@ -68,7 +67,7 @@ def test_pictures_are_those_of_their_times(name: str, tmp_path: Path) -> None:
     assert numbers_at(path, keys) == [round(time_s * RATE) for time_s in keys]
 
 
-def test_an_edit_list_hides_what_lies_before_the_beginning(tmp_path: Path) -> None:
+def test_an_edit_list_hides_what_lies_before_the_beginning(tmp_path):
     path = remux(
         write(tmp_path / "whole.mp4", pictures=range(60)), tmp_path / "cut.mp4", shift_s=-0.4
     )
@@ -78,7 +77,7 @@ def test_an_edit_list_hides_what_lies_before_the_beginning(tmp_path: Path) -> No
     assert numbers_at(path, [0.0, 0.02, 0.4, 0.62, 1.6, 9.0]) == [10, 10, 20, 25, 50, 59]
 
 
-def test_cover_art_is_not_the_video(tmp_path: Path) -> None:
+def test_cover_art_is_not_the_video(tmp_path):
     path = remux(write(tmp_path / "plain.mp4"), tmp_path / "cover.mp4", cover=True)
     with av.open(path) as container:
         assert {stream.width for stream in container.streams.video} == {800, WIDTH}
@@ -87,7 +86,7 @@ def test_cover_art_is_not_the_video(tmp_path: Path) -> None:
     assert numbers_at(path, [1.02]) == [25]
 
 
-def test_what_is_transparent_is_grey(tmp_path: Path) -> None:
+def test_what_is_transparent_is_grey(tmp_path):
     half = Image.new("RGBA", (128, 96), (250, 250, 250, 0))
     half.paste((250, 250, 250, 255), (0, 0, 64, 96))
     path = write(tmp_path / "alpha.mkv", "ffv1", [half] * 3, pix_fmt="yuva420p")
@@ -99,9 +98,7 @@ def test_what_is_transparent_is_grey(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("mirrored", "degrees"), [(True, 0), (True, 180), (False, 90), (True, 90), (True, 270)]
 )
-def test_a_picture_is_turned_and_mirrored_as_its_matrix_says(
-    mirrored: bool, degrees: int, tmp_path: Path
-) -> None:
+def test_a_picture_is_turned_and_mirrored_as_its_matrix_says(mirrored, degrees, tmp_path):
     upright = picture(7)
     stored = upright.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else upright
     stored = stored.rotate(degrees, expand=True)

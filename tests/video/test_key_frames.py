@@ -58,7 +58,7 @@ def all_flagged(path: Path) -> Path:
     return path
 
 
-def test_key_frames_of_open_groups_that_a_camera_lists(tmp_path: Path) -> None:
+def test_key_frames_of_open_groups_that_a_camera_lists(tmp_path):
     info = probe(camera_file(tmp_path / "camera.mov"))
     assert info.key_frames_s == (0, 1, 2, 3)
     assert numbers_at(info, info.key_frames_s) == [0, 25, 50, 75]
@@ -67,7 +67,7 @@ def test_key_frames_of_open_groups_that_a_camera_lists(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("container", ["mp4", "mkv", "ts"])
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
-def test_pictures_of_any_length_with_b_frames(codec: str, container: str, tmp_path: Path) -> None:
+def test_pictures_of_any_length_with_b_frames(codec, container, tmp_path):
     lengths = np.random.default_rng(1).choice([1, 1, 2, 3, 17], 100)
     starts = [0, *np.cumsum(lengths).tolist()]
     options = {"x265-params": "bframes=4"} if codec == "libx265" else {}
@@ -88,9 +88,7 @@ def test_pictures_of_any_length_with_b_frames(codec: str, container: str, tmp_pa
         *(("40.mp4", codec, 40) for codec in ("mpeg4", "libx264", "libx265")),
     ],
 )
-def test_false_key_frames_in_the_index_are_found_out(
-    name: str, codec: str, gop: int, tmp_path: Path
-) -> None:
+def test_false_key_frames_in_the_index_are_found_out(name, codec, gop, tmp_path):
     tags = {"bit_rate": 8_000_000} | ({"max_b_frames": 0} if name.endswith("avi") else {})
     path = all_flagged(write(tmp_path / name, codec, gop=gop, tags=tags))
     info = probe(path)
@@ -100,7 +98,7 @@ def test_false_key_frames_in_the_index_are_found_out(
         assert numbers_at(info, [number / RATE]) == [number]
 
 
-def test_the_first_group_of_a_ts_whose_first_packet_has_no_dts(tmp_path: Path) -> None:
+def test_the_first_group_of_a_ts_whose_first_packet_has_no_dts(tmp_path):
     path = write(tmp_path / "cut.ts", options={"x264-params": "bframes=2:b-adapt=0"})
     content = bytearray(path.read_bytes())
     start = content.index(b"\0\0\1\xe0")
@@ -142,8 +140,6 @@ def paletted(path: Path, codec: str, changes: bool) -> Path:
         ("changing.avi", "rawvideo", True),
     ],
 )
-def test_colours_of_a_palette_are_kept_after_a_seek(
-    name: str, codec: str, changes: bool, tmp_path: Path
-) -> None:
+def test_colours_of_a_palette_are_kept_after_a_seek(name, codec, changes, tmp_path):
     path = paletted(tmp_path / name, codec, changes)
     assert numbers_at(path, at(range(1, 30, 4))) == list(range(1, 30, 4))

@@ -73,9 +73,7 @@ def missed(result: VideoResult, video: LabelledVideo) -> list[tuple[str, float, 
 
 
 @pytest.mark.parametrize("kind", CONTAINERS)
-async def test_a_hole_in_the_middle_is_a_gap_with_video_behind_it(
-    kind: str, complete: Callable[[str], LabelledVideo], tmp_path: Path
-) -> None:
+async def test_a_hole_in_the_middle_is_a_gap_with_video_behind_it(kind, complete, tmp_path):
     video = complete(kind)
     content = bytearray(video.path.read_bytes())
     start, end = len(content) * 4 // 10, len(content) * 6 // 10
@@ -93,11 +91,11 @@ async def test_a_hole_in_the_middle_is_a_gap_with_video_behind_it(
 
 @pytest.mark.parametrize("kind", ["mkv", "webm", "avi", "mp4 for streaming", "ts"])
 async def test_a_missing_end_is_a_gap_where_the_file_tells_its_length(
-    kind: str,
-    complete: Callable[[str], LabelledVideo],
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+    kind,
+    complete,
+    tmp_path,
+    caplog,
+):
     video = complete(kind.split(maxsplit=1)[0])
     source = video.path
     if "streaming" in kind:
@@ -113,16 +111,14 @@ async def test_a_missing_end_is_a_gap_where_the_file_tells_its_length(
     assert "cut short" in caplog.text
 
 
-async def test_a_single_frame_is_searched(tmp_path: Path) -> None:
+async def test_a_single_frame_is_searched(tmp_path):
     foul = glyphs.picture(["Foul"], WIDTH, HEIGHT, 3)
     result = await searched(write(tmp_path / "free throw.mp4", pictures=[foul]))
     assert result.coverage.answered == 1
     assert [span.tag for findings in result.findings for span in findings.spans] == ["Foul"]
 
 
-async def test_a_recording_that_was_never_finished_is_refused(
-    complete: Callable[[str], LabelledVideo], tmp_path: Path
-) -> None:
+async def test_a_recording_that_was_never_finished_is_refused(complete, tmp_path):
     path = odd_files.truncated(complete("mp4").path, tmp_path / "half.mp4")
     reason = r"half\.mp4: cannot be opened as a video: its index is missing"
     with pytest.raises(MediaUnreadableError, match=reason):

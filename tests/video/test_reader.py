@@ -22,7 +22,7 @@ from tests.video.numbered import (
     number_of,
     numbers_at,
 )
-from vlm_engine.types import Frame, ImageShape, VideoInfo
+from vlm_engine.types import Frame, ImageShape
 from vlm_engine.video import VideoReader, probe
 
 NTSC = Fraction(30_000, 1001)
@@ -82,7 +82,7 @@ def decoded(path: Path) -> list[tuple[float, bool]]:
         return [(float((pts - frames[0][0]) * stream.time_base), is_key) for pts, is_key in frames]
 
 
-def test_the_picture_is_the_one_shown_at_the_time_asked_for(video: LabelledVideo) -> None:
+def test_the_picture_is_the_one_shown_at_the_time_asked_for(video):
     info = probe(video.path)
     frames = decoded(video.path)
     keys = [time_s for time_s, is_key in frames if is_key]
@@ -113,9 +113,7 @@ def test_the_picture_is_the_one_shown_at_the_time_asked_for(video: LabelledVideo
         ({"pixel_aspect": Fraction(3, 4)}, (240, 240)),
     ],
 )
-def test_size_is_that_of_the_displayed_picture(
-    changes: dict[str, object], size: tuple[int, int], tmp_path: Path
-) -> None:
+def test_size_is_that_of_the_displayed_picture(changes, size, tmp_path):
     spec = {"duration_s": 1, "width": 320, "height": 240} | changes
     info = probe(make(tmp_path / "match.mp4", **spec).path)
     assert (info.width, info.height) == size
@@ -125,7 +123,7 @@ def test_size_is_that_of_the_displayed_picture(
     assert number_of(small) == number_of(whole) == 12
 
 
-def test_times_come_ascending_and_as_often_as_asked_for(match: VideoInfo) -> None:
+def test_times_come_ascending_and_as_often_as_asked_for(match):
     with VideoReader(match) as reader:
         served = list(reader.frames([1e6, 3.0, -3.0, 1.0, 3.0, match.duration_s], SHAPE))
         nothing = list(reader.frames([], SHAPE))
@@ -134,14 +132,14 @@ def test_times_come_ascending_and_as_often_as_asked_for(match: VideoInfo) -> Non
     assert nothing == []
 
 
-def test_one_reader_serves_calls_forwards_and_backwards(match: VideoInfo) -> None:
+def test_one_reader_serves_calls_forwards_and_backwards(match):
     times = [0.4, 1.0, 3.4, 0.2, 3.88, 3.92, 3.0, 3.04]
     with VideoReader(match) as reader:
         frames = [frame for time_s in times for _, frame in reader.frames([time_s], SHAPE)]
     assert [number_of(frame) for frame in frames] == [round(time_s * RATE) for time_s in times]
 
 
-def test_files_and_pictures_do_not_wait_for_garbage_collection(match: VideoInfo) -> None:
+def test_files_and_pictures_do_not_wait_for_garbage_collection(match):
     def alive() -> int:
         return sum(
             isinstance(each, av.container.InputContainer)
@@ -159,9 +157,7 @@ def test_files_and_pictures_do_not_wait_for_garbage_collection(match: VideoInfo)
         gc.enable()
 
 
-def test_a_path_may_hold_spaces_colons_and_any_letters(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_path_may_hold_spaces_colons_and_any_letters(tmp_path, monkeypatch):
     make(tmp_path / "Finale: zweite Hälfte – 決勝.mp4", duration_s=1)
     monkeypatch.chdir(tmp_path)
     assert numbers_at(probe("Finale: zweite Hälfte – 決勝.mp4"), [0.2]) == [5]

@@ -12,7 +12,7 @@ import pytest
 from sandbox.videos import VideoSpec, generate
 from tests.video.numbered import SHAPE, frames_of
 from vlm_engine.errors import MediaOutOfReachError, MediaUnreadableError
-from vlm_engine.types import Frame, VideoInfo
+from vlm_engine.types import Frame
 from vlm_engine.video import VideoReader, probe
 
 TIMES_S = [0.0, 0.4, 1.9, 3.3]
@@ -49,7 +49,7 @@ class SentContent(io.BytesIO):
 
 
 @pytest.mark.parametrize("container", ["mp4", "mkv", "webm", "avi", "mpegts"])
-def test_it_is_read_as_a_file_is(container: str, tmp_path: Path) -> None:
+def test_it_is_read_as_a_file_is(container, tmp_path):
     codec = "vp9" if container == "webm" else "h264"
     spec = VideoSpec(4, 160, 96, container=container, codec=codec, gop_s=1)
     path = generate(replace(spec, audio=container != "webm"), tmp_path / "match").path
@@ -64,7 +64,7 @@ def test_it_is_read_as_a_file_is(container: str, tmp_path: Path) -> None:
     assert all(content.closed for content in source.opened)
 
 
-def test_of_a_long_video_only_what_is_looked_at_is_read(tmp_path: Path) -> None:
+def test_of_a_long_video_only_what_is_looked_at_is_read(tmp_path):
     video = generate(VideoSpec(60, 480, 270, gop_s=3), tmp_path / "match.mp4")
     source = Sent(video.path)
     info = probe(source)
@@ -72,13 +72,13 @@ def test_of_a_long_video_only_what_is_looked_at_is_read(tmp_path: Path) -> None:
     assert sum(content.sent for content in source.opened) < 0.4 * video.path.stat().st_size
 
 
-def test_its_identity_follows_from_its_content(match: VideoInfo) -> None:
+def test_its_identity_follows_from_its_content(match):
     names = [probe(Sent(match.path, modified_ns=stamp)).identity for stamp in (7, 7, 8)]
     assert names[0] == names[1] != names[2]
     assert probe(Sent(match.path), identity="oshash:1").identity == "oshash:1"
 
 
-def test_it_must_still_be_the_same_when_it_is_opened_again(match: VideoInfo) -> None:
+def test_it_must_still_be_the_same_when_it_is_opened_again(match):
     source = Sent(match.path)
     info = probe(source)
     source.modified_ns += 1
@@ -86,7 +86,7 @@ def test_it_must_still_be_the_same_when_it_is_opened_again(match: VideoInfo) -> 
         VideoReader(info)
 
 
-def test_its_sender_may_fail_at_any_place(match: VideoInfo) -> None:
+def test_its_sender_may_fail_at_any_place(match):
     failed = 0
     for share in range(10):
 
@@ -103,7 +103,7 @@ def test_its_sender_may_fail_at_any_place(match: VideoInfo) -> None:
     assert failed > 5
 
 
-def test_its_errors_while_frames_are_read_cost_these_frames(match: VideoInfo) -> None:
+def test_its_errors_while_frames_are_read_cost_these_frames(match):
     is_down = [False]
 
     def fail(place: int) -> None:
@@ -128,9 +128,7 @@ CONCAT = b"ffconcat version 1.0\nfile '{secret}'\n"
     ("content", "suffix"),
     [(HLS, ".m3u8"), (CONCAT, ".ffconcat"), (b"no video", ""), (b"\0" * 4096, ".mp4")],
 )
-def test_what_is_no_video_is_refused_and_opens_no_file_here(
-    content: bytes, suffix: str, match: VideoInfo, tmp_path: Path
-) -> None:
+def test_what_is_no_video_is_refused_and_opens_no_file_here(content, suffix, match, tmp_path):
     sent = tmp_path / "sent"
     sent.write_bytes(content.replace(b"{secret}", match.path.encode()))
     with pytest.raises(MediaUnreadableError, match=f"{NAME}{suffix}: "):

@@ -79,7 +79,7 @@ def halves(copy: Path, tmp_path: Path) -> Path:
     return path
 
 
-def test_a_file_that_does_not_open_is_given_up_by_name(block: Block, copy: Path) -> None:
+def test_a_file_that_does_not_open_is_given_up_by_name(block, copy):
     info = probe(copy)
     release = block(copy)
     stalled = r"match\.mp4: reading stalled, nothing came for 0\.4 s"
@@ -91,7 +91,7 @@ def test_a_file_that_does_not_open_is_given_up_by_name(block: Block, copy: Path)
     assert probe(copy, stall_s=BOUND_S) == info
 
 
-def test_pictures_behind_a_stalled_read_fail_until_it_returns(block: Block, halves: Path) -> None:
+def test_pictures_behind_a_stalled_read_fail_until_it_returns(block, halves):
     reader = VideoReader(probe(halves), stall_s=STALL_S)
     release = block(halves.parent / "second.mp4")
     (_, early), (_, late), (_, later) = reader.frames([1.02, 5.02, 7.02], SHAPE)
@@ -114,7 +114,7 @@ def settings(vlm: SandboxVLM) -> EngineConfig:
     return EngineConfig(models={"vlm": model}, video=VideoConfig(stall_s=1))
 
 
-async def test_how_long_to_wait_for_a_file_is_a_setting(block: Block, copy: Path) -> None:
+async def test_how_long_to_wait_for_a_file_is_a_setting(block, copy):
     stalled = r"match\.mp4: reading stalled, nothing came for 1 s"
     async with SandboxVLM() as vlm, VLMEngine(settings(vlm)) as engine:
         block(copy)
@@ -122,7 +122,7 @@ async def test_how_long_to_wait_for_a_file_is_a_setting(block: Block, copy: Path
             await engine.tag_video(copy)
 
 
-async def test_what_a_stalled_read_would_have_brought_is_a_gap(block: Block, halves: Path) -> None:
+async def test_what_a_stalled_read_would_have_brought_is_a_gap(block, halves):
     blocked = []
 
     def after_the_first_frame(_: Progress) -> None:
@@ -137,9 +137,7 @@ async def test_what_a_stalled_read_would_have_brought_is_a_gap(block: Block, hal
 
 
 @pytest.mark.parametrize("in_zip", [False, True])
-async def test_a_picture_that_does_not_open_is_given_up_by_name(
-    block: Block, tmp_path: Path, in_zip: bool
-) -> None:
+async def test_a_picture_that_does_not_open_is_given_up_by_name(block, tmp_path, in_zip):
     path, archive = tmp_path / "corner kick.png", tmp_path / "season.zip"
     glyphs.picture(["Goal"], 320, 180).save(path)
     with zipfile.ZipFile(archive, "w") as season:
@@ -177,7 +175,7 @@ def fail() -> None:
     raise TimeoutError("of its own")
 
 
-async def test_errors_and_slow_reading_are_told_from_a_stall() -> None:
+async def test_errors_and_slow_reading_are_told_from_a_stall():
     watchdog, readers = Watchdog("match.mp4", 0.5), Readers(1, 0.5)
     with pytest.raises(TimeoutError, match="of its own"):
         watchdog.call(fail)
@@ -190,7 +188,7 @@ async def test_errors_and_slow_reading_are_told_from_a_stall() -> None:
         watchdog.call(lambda: 3)
 
 
-async def test_readers_wait_for_each_other_but_not_for_a_stall(pipe: tuple[int, int]) -> None:
+async def test_readers_wait_for_each_other_but_not_for_a_stall(pipe):
     readers, at_once, most = Readers(2, STALL_S), [0], [0]
 
     def work(number: int) -> int:
@@ -214,7 +212,7 @@ async def test_readers_wait_for_each_other_but_not_for_a_stall(pipe: tuple[int, 
     os.write(pipe[1], b"xx")
 
 
-async def test_closing_readers_waits_for_cancelled_reads() -> None:
+async def test_closing_readers_waits_for_cancelled_reads():
     readers, done = Readers(1), list[str]()
 
     def read() -> None:
@@ -229,7 +227,7 @@ async def test_closing_readers_waits_for_cancelled_reads() -> None:
     assert done == ["read"]
 
 
-def test_what_a_failed_call_had_in_memory_goes_with_its_error() -> None:
+def test_what_a_failed_call_had_in_memory_goes_with_its_error():
     class Pixels:
         pass
 
@@ -257,7 +255,7 @@ def test_what_a_failed_call_had_in_memory_goes_with_its_error() -> None:
         gc.enable()
 
 
-def test_long_computing_is_not_taken_for_a_stalled_read(tmp_path: Path) -> None:
+def test_long_computing_is_not_taken_for_a_stalled_read(tmp_path):
     path = tmp_path / "goal.bin"
     path.write_bytes(bytes(10_000))
     watchdog = Watchdog(path, 0.1)

@@ -8,12 +8,11 @@ import av
 import pytest
 
 from tests.video.numbered import SHAPE, number_of
-from vlm_engine.types import VideoInfo
 from vlm_engine.video import VideoReader
 from vlm_engine.video.container import DECODING_THREADS, ThreadPool, open_video
 
 
-def test_videos_share_the_threads_and_none_goes_without() -> None:
+def test_videos_share_the_threads_and_none_goes_without():
     threads = ThreadPool(6)
     with ExitStack() as first:
         assert first.enter_context(threads.share()) == 4
@@ -23,7 +22,7 @@ def test_videos_share_the_threads_and_none_goes_without() -> None:
         assert count == 4
 
 
-def test_an_open_video_has_its_share_and_gives_it_back(match: VideoInfo) -> None:
+def test_an_open_video_has_its_share_and_gives_it_back(match):
     with DECODING_THREADS.share() as all_of_it:
         pass
     with open_video(match.path) as (_, stream):
@@ -35,9 +34,7 @@ def test_an_open_video_has_its_share_and_gives_it_back(match: VideoInfo) -> None
 
 
 @pytest.mark.parametrize("device", [None, "abacus", *av.codec.hwaccel.hwdevices_available()])
-def test_the_processor_decodes_what_a_device_does_not(
-    device: str | None, match: VideoInfo, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_processor_decodes_what_a_device_does_not(device, match, caplog):
     with VideoReader(match, hwaccel=device) as reader:
         frames = [frame for _, frame in reader.frames([0.02, 0.5, 1.0, 1.5], SHAPE)]
         is_on_device = reader._session.on_device

@@ -51,7 +51,7 @@ def joined(path: Path, *parts: Path) -> Path:
 
 
 @pytest.mark.parametrize("container", ["mkv", "flv", "ts", "mov", "mp4"])
-def test_pictures_that_begin_after_the_sound(container: str, tmp_path: Path) -> None:
+def test_pictures_that_begin_after_the_sound(container, tmp_path):
     info = probe(late(tmp_path / f"late.{container}", options=H264))
     assert info.first_s == pytest.approx(3, abs=0.07)  # sound codecs begin up to 65 ms before 0
     assert info.duration_s == pytest.approx(7, abs=0.07)
@@ -60,7 +60,7 @@ def test_pictures_that_begin_after_the_sound(container: str, tmp_path: Path) -> 
     assert info.key_frames_s[1] - info.first_s == pytest.approx(1, abs=0.002)
 
 
-def test_damage_is_named_by_the_time_that_a_player_shows(tmp_path: Path) -> None:
+def test_damage_is_named_by_the_time_that_a_player_shows(tmp_path):
     path = late(tmp_path / "late.mkv")
     with av.open(path) as container:
         key = [packet for packet in container.demux(video=0) if packet.is_keyframe][2]
@@ -75,7 +75,7 @@ def test_damage_is_named_by_the_time_that_a_player_shows(tmp_path: Path) -> None
     assert float(time_s[1]) == pytest.approx(info.key_frames_s[2], abs=0.5)
 
 
-def test_a_ts_that_was_cut_in_the_middle_of_a_group(tmp_path: Path) -> None:
+def test_a_ts_that_was_cut_in_the_middle_of_a_group(tmp_path):
     options = {"x264-params": "bframes=0:scenecut=0"}
     path = write(tmp_path / "cut.ts", pictures=range(200), options=options, gop=100)
     content = path.read_bytes()
@@ -89,9 +89,7 @@ def test_a_ts_that_was_cut_in_the_middle_of_a_group(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sound_s", [pytest.param(0, marks=pytest.mark.thorough), 4])
 @pytest.mark.parametrize("container", JOINED)
-def test_joined_recordings_are_searched_to_their_end(
-    container: str, sound_s: float, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_joined_recordings_are_searched_to_their_end(container, sound_s, tmp_path, caplog):
     config: dict[str, Any] = {"sound_s": sound_s, **JOINED[container]}
     first = write(tmp_path / f"first.{container}", **config)
     second = write(tmp_path / f"second.{container}", pictures=range(100, 200), **config)
@@ -110,14 +108,14 @@ def test_joined_recordings_are_searched_to_their_end(
         assert numbers_at(info, at([number], info.first_s)) == [number]
 
 
-def test_joined_matroska_that_has_cues_is_read_through(tmp_path: Path) -> None:
+def test_joined_matroska_that_has_cues_is_read_through(tmp_path):
     parts = [write(tmp_path / f"{n}.mkv", pictures=range(n, n + 100)) for n in (0, 100)]
     path = joined(tmp_path / "joined.mkv", *parts)
     assert numbers_at(probe(path, read_through_bytes=0), at(SOME)) == list(SOME)
 
 
 @pytest.mark.parametrize("container", ["ts", "vob"])
-def test_a_clock_of_33_bits_that_runs_over_is_no_jump(container: str, tmp_path: Path) -> None:
+def test_a_clock_of_33_bits_that_runs_over_is_no_jump(container, tmp_path):
     """It runs over after 26.5 hours. FFmpeg counts what is before that from below 0."""
     before = 2**33 * RATE // 90_000 - 150
     path = write(
@@ -132,7 +130,7 @@ def test_a_clock_of_33_bits_that_runs_over_is_no_jump(container: str, tmp_path: 
     assert numbers_at(info, at(SOME, info.first_s)) == list(SOME)
 
 
-def test_a_ts_whose_clock_leaps_ahead_runs_on(tmp_path: Path) -> None:
+def test_a_ts_whose_clock_leaps_ahead_runs_on(tmp_path):
     first = write(tmp_path / "1.ts")
     second = write(
         tmp_path / "2.ts", pictures=range(100, 200), time_of=lambda place: place + 50_000 * RATE
@@ -143,7 +141,7 @@ def test_a_ts_whose_clock_leaps_ahead_runs_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", RAW)
-def test_raw_streams_are_read_by_counting(name: str, tmp_path: Path) -> None:
+def test_raw_streams_are_read_by_counting(name, tmp_path):
     info = probe(write(tmp_path / name, **RAW[name]))
     assert (info.first_s, info.duration_s, info.gaps_s) == (0, pytest.approx(4), ())
     assert numbers_at(info, at(range(0, 100, 7))) == list(range(0, 100, 7))
@@ -156,9 +154,7 @@ def test_raw_streams_are_read_by_counting(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("held", "numbers"), [(50, [25, 49, 49, 99]), (99, [25, 98, 98, 99])])
-def test_a_picture_that_an_avi_holds_long_is_no_gap(
-    held: int, numbers: list[int], tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_picture_that_an_avi_holds_long_is_no_gap(held, numbers, tmp_path, caplog):
     path = write(
         tmp_path / "held.avi", "mpeg4", time_of=lambda place: place + 750 * (place >= held)
     )
@@ -168,14 +164,14 @@ def test_a_picture_that_an_avi_holds_long_is_no_gap(
     assert numbers_at(info, [1.02, 15.0, 31.9 if held == 99 else 30.0, 33.98]) == numbers
 
 
-def test_answers_of_another_time_axis_are_not_taken_for_these(tmp_path: Path) -> None:
+def test_answers_of_another_time_axis_are_not_taken_for_these(tmp_path):
     usual = probe(write(tmp_path / "usual.mkv"), identity="oshash:1")
     later = probe(late(tmp_path / "late.mkv"), identity="oshash:1")
     assert cache_key_of(usual, None) == "oshash:1"
     assert cache_key_of(later, None) != "oshash:1"
 
 
-def test_a_damaged_time_that_lies_days_ahead_is_not_believed(tmp_path: Path) -> None:
+def test_a_damaged_time_that_lies_days_ahead_is_not_believed(tmp_path):
     path = write(tmp_path / "damaged.ivf", "libvpx")
     content = bytearray(path.read_bytes())
     for _, start in zip(range(70), _frames_of_ivf(content), strict=False):
@@ -193,7 +189,7 @@ def _frames_of_ivf(content: bytearray) -> Iterator[int]:
         start += 12 + int.from_bytes(content[start : start + 4], "little")
 
 
-def test_a_stream_that_turns_up_in_the_middle_of_a_file(tmp_path: Path) -> None:
+def test_a_stream_that_turns_up_in_the_middle_of_a_file(tmp_path):
     path = write(tmp_path / "sound.flv", "flv", tags={"bit_rate": 4_000_000})
     head = bytes([8, *(201).to_bytes(3), *(4000).to_bytes(3), *bytes(4), 0x3F])
     with path.open("ab") as file:

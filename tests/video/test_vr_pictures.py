@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from PIL import Image
 
@@ -44,7 +42,7 @@ def picture(video: LabelledVideo, setting: str, shape: ImageShape = SHAPE) -> Im
     return image_of(*frames_of(info, [TIME_S], shape, vr=layout))
 
 
-def test_only_the_first_eyes_front_is_served_and_whole(video: LabelledVideo) -> None:
+def test_only_the_first_eyes_front_is_served_and_whole(video):
     layout = video.spec.vr
     assert 0 < len(video.tags_at(TIME_S)) < len(TAGS)  # else both eyes would tell the same
     codes = frozenset(glyphs.codes(sorted(video.tags_at(TIME_S))).values())
@@ -59,7 +57,7 @@ def test_only_the_first_eyes_front_is_served_and_whole(video: LabelledVideo) -> 
         assert glyphs.read(picture(video, other)) != truth, other
 
 
-def test_frames_are_shown_as_they_are_without_vr(tmp_path: Path) -> None:
+def test_frames_are_shown_as_they_are_without_vr(tmp_path):
     spec = VideoSpec(3, 640, 320, 10, tags=TAGS)
     flat = generate(spec, tmp_path / "Final_LR_180.mp4")
     image = picture(flat, "off")
