@@ -83,7 +83,7 @@ class Content(Protocol):
         """Time of change in nanoseconds since the epoch, or always the same number."""
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return so many bytes, or all; fewer only at the end."""
+        """Return this many bytes, or all; fewer only at the end."""
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         """Seek as ``io.IOBase.seek``."""

@@ -17,7 +17,7 @@ from vlm_engine import (
 
 FAILURES_IN_A_ROW = 5
 FILES_IN_A_ROW = 25
-"""Fewer missing files may have been deleted; so many mean that a disk or share is missing."""
+"""Fewer missing files may have been deleted; this many mean a missing disk or share."""
 _FILE_OUT_OF_REACH = (MediaNotFoundError, MediaOutOfReachError)
 
 

@@ -118,7 +118,7 @@ def likely_frames(videos: int, durations_s: Sequence[float] = ()) -> float:
 def split(
     report: Callable[[float], None], frames: float, pictures: int
 ) -> tuple[Callable[[float], None], Callable[[float], None]]:
-    """Return a ``report`` for videos with so many frames, and one for pictures after them."""
+    """Return a ``report`` for videos with ``frames`` frames, and one for pictures after them."""
     border = frames / max(1, frames + pictures)
     return (lambda share: report(border * share)), (
         lambda share: report(border + (1 - border) * share)
