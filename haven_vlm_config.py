@@ -132,7 +132,7 @@ VR_LAYOUT = "auto"
 # used for longest are removed. 2000 MB are about two million answers. 0: no limit.
 STORE_MAX_MB = 2000
 
-# How many scenes are tagged at once. Images: always as many as the endpoints take.
+# Number of scenes to tag at once. Images: always as many as the endpoints take.
 CONCURRENT_TASK_LIMIT = 2
 
 # Stash runs one job at a time. After this many minutes a task lets the waiting jobs run first: it
@@ -169,10 +169,10 @@ VLM_TAGGED_TAG_NAME = "VLM_Tagged"
 # The tag that the plugin gives to those that failed.
 VLM_ERRORED_TAG_NAME = "VLM_Errored"
 
-# Where this machine has the files that Stash has under other paths: pairs of a folder of Stash's
-# and the same folder here. The longest folder that fits counts. Write {"/data/sport":
-# "/mnt/nas/sport", "D:\\media": "/mnt/d/media"}, or one line of text: "/data/sport =>
-# /mnt/nas/sport; D:\\media => /mnt/d/media".
+# Folders that this machine has under other paths than Stash: pairs of a folder of Stash's and the
+# same folder here. The longest folder that fits counts. Write {"/data/sport": "/mnt/nas/sport",
+# "D:\\media": "/mnt/d/media"}, or one line of text: "/data/sport => /mnt/nas/sport; D:\\media =>
+# /mnt/d/media".
 PATH_MUTATION: dict[str, Any] = {}
 
 # True: read a video through Stash, over the network, if its file cannot be read here. That may
@@ -183,7 +183,7 @@ STREAM_FROM_STASH = False
 # path.
 REPORT_FOLDER = "reports"
 
-# How many reports to keep. The oldest are removed first. 0: all.
+# Number of reports to keep. The oldest are removed first. 0: all.
 REPORTS_KEPT = 100
 
 # A whole configuration of the engine, as other versions of this plugin had it here. Its

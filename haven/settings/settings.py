@@ -60,7 +60,7 @@ class Settings(Options):
     settings."""
 
     origins: Mapping[str, str] = Field(repr=False)
-    """Where each setting was set, by its name, such as `Tags on the settings page`."""
+    """Place of each setting, by its name, such as `Tags on the settings page`."""
 
     @classmethod
     def load(

@@ -334,7 +334,7 @@ class Options(SettingsGroup):
         def __init__(self, **settings: Any) -> None: ...
 
     concurrent_task_limit: int = Field(2, ge=1, le=64)
-    """How many scenes are tagged at once. Images: always as many as the endpoints take."""
+    """Number of scenes to tag at once. Images: always as many as the endpoints take."""
 
     time_slice: float = Field(0, ge=0, le=100_000)
     """Stash runs one job at a time. After this many minutes a task lets the waiting jobs run
@@ -372,7 +372,7 @@ class Options(SettingsGroup):
     """The tag that the plugin gives to those that failed."""
 
     path_mutation: tuple[tuple[str, str], ...] = ()
-    r"""Where this machine has the files that Stash has under other paths: pairs of a folder of
+    r"""Folders that this machine has under other paths than Stash: pairs of a folder of
     Stash's and the same folder here. The longest folder that fits counts. Write {"/data/sport":
     "/mnt/nas/sport", "D:\\media": "/mnt/d/media"}, or one line of text: "/data/sport =>
     /mnt/nas/sport; D:\\media => /mnt/d/media"."""
@@ -386,7 +386,7 @@ class Options(SettingsGroup):
     whole path."""
 
     reports_kept: int = Field(100, ge=0)
-    """How many reports to keep. The oldest are removed first. 0: all."""
+    """Number of reports to keep. The oldest are removed first. 0: all."""
 
     @field_validator("report_folder", mode="before")
     @classmethod

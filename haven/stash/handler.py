@@ -157,7 +157,7 @@ class MediaHandler:
         """Return the number of markers with the plugin's tag, and of scenes, images and galleries
         with a tag right below it.
 
-        By noun. Whoever put the tag there; tags that queue items do not count.
+        By noun. No matter who added the tag; tags that queue items do not count.
         """
         names = self._names
         parent = self._tag(names.parent)

@@ -212,7 +212,7 @@ ITEM_TYPES: Mapping[ItemKind, type[Scene] | type[Image] | type[Gallery]] = {
 
 
 Fate: TypeAlias = ItemChange | StashError
-"""What became of one item: its change, or the ``ItemGoneError`` or ``ApplyError`` that prevented
+"""Outcome of one item: its change, or the ``ItemGoneError`` or ``ApplyError`` that prevented
 it.
 """
 

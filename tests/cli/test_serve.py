@@ -1,4 +1,4 @@
-"""``vlm-engine serve-sandbox``: an endpoint for whoever has no model."""
+"""``vlm-engine serve-sandbox``: an endpoint that needs no model."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ async def two_models(
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
-    """How often each picture of a video was decoded, by its time stamp."""
+    """Number of times that each picture of a video was decoded, by its time stamp."""
     counted: Counter[int] = Counter()
     decode = _Session.read
 

@@ -1,4 +1,4 @@
-"""Stored answers come back whoever else writes; and those needed least go first."""
+"""Stored answers come back while others write; those needed least go first."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_examples_use_public_names_only(path):
 
 
 def guide_as_programs(folder: Path) -> list[Path]:
-    """Return the programs of the guide, and its cells as one more; but for what uses the stage
+    """Return the programs of the guide, and its cells as one more; without what uses the stage
     without types.
     """
     blocks = [block for block in snippets(GUIDE, "python") if "court" not in block.text]

@@ -34,7 +34,7 @@ BOUNDARIES = {
     "haven/tasks/batch.py": "around one scene or image: an unforeseen fault costs that item",
     "vlm_engine/files.py": "around libraries that read media: what they raise names the file",
     "vlm_engine/clients/base.py": "around one endpoint's question: it is asked of another",
-    "vlm_engine/tasks.py": "around what waits together: the error goes to whoever it concerns",
+    "vlm_engine/tasks.py": "around what waits together: each error goes to its caller",
 }
 
 

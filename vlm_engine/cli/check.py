@@ -24,7 +24,7 @@ from vlm_engine.errors import ClientError, UnreachableError, WrongKeyError
 from vlm_engine.types import Answer, Form, Frame, Question
 
 SHOWN, NOT_SHOWN = "Red card", "Yellow card"
-"""What the test question asks about: its picture shows the first, on a green pitch."""
+"""Tags of the test question: its picture shows the first, on a green pitch."""
 _COLOURS = {SHOWN: (215, 20, 30), NOT_SHOWN: (240, 220, 40)}
 _SIZE = (448, 448)
 OK, NOTE, WRONG = "ok", "note", "wrong"

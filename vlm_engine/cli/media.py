@@ -103,7 +103,7 @@ def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
     except OSError:
-        return False  # whoever reads it says what is wrong with it
+        return False  # its reader reports what is wrong with it
 
 
 def _below(folder: Path, zips: ZipReader, skipped: list[str]) -> Iterator[Found]:
@@ -121,7 +121,7 @@ def _below(folder: Path, zips: ZipReader, skipped: list[str]) -> Iterator[Found]
             yield from _below(path, zips, skipped)
         elif meant := _by_suffix(
             path, zips
-        ):  # what is no file, or a link to nothing, is counts by whoever reads it
+        ):  # the reader reports broken links and files that are none
             yield from meant
         else:
             skipped.append(str(path))

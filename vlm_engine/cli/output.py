@@ -123,7 +123,7 @@ def _try_out(target: Path) -> None:
         missing = not os.path.lexists(target)
         if (
             missing or target.is_file() or target.is_dir()
-        ):  # whoever reads a pipe would take it for the end
+        ):  # the reader of a pipe would take it for the end
             target.open("ab").close()
         if missing:
             target.unlink()

@@ -137,7 +137,7 @@ class ModelConfig(WordingConfig):
     0: only when no other endpoint works."""
 
     temperature: float = Field(0.0, ge=0, le=2)
-    """How freely the model words its answers. Finding tags needs 0."""
+    """Freedom of the model in its wording. Finding tags needs 0."""
 
     image_max_side: Pixels = Field(1024, ge=64, le=4096)
     """The longest side of the pictures that are sent. Smaller pictures are not enlarged."""
@@ -315,7 +315,7 @@ class EngineConfig(SettingsGroup):
     pipeline may be the name of another YAML file beside it."""
 
     category_config: Mapping[str, Mapping[str, TagRule]] = Field(default_factory=dict)
-    """What differs from `default_rule` for single tags: `{category: {tag: rule}}`, with the
+    """Differences from `default_rule` for single tags: `{category: {tag: rule}}`, with the
     tags' names in `tag_list`. Case makes no difference. A warning names rules for other tags."""
 
     default_rule: TagRule = TagRule()

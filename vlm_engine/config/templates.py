@@ -23,7 +23,7 @@ FIELDS: Mapping[str, str] = {
     "once",
     "time": "the time of the frame in its video, like 0:12:34.5; nothing for a picture by itself",
 }
-"""What each field stands for."""
+"""The meaning of each field."""
 
 
 def template_fields(template: str) -> frozenset[str]:

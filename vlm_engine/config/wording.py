@@ -26,13 +26,13 @@ class WordingConfig(SettingsGroup):
         def __init__(self, **settings: Any) -> None: ...
 
     tag_list: tuple[str, ...] = ()
-    """What to look for: short names of what a single picture can show, each once, of at most 200
+    """Tags to look for: short names of what a single picture can show, each once, of at most 200
     characters. Also a mapping from each name to its description, or a list in which some are
     written so: `[Turnover, {Foul: "a player is fouled"}]`."""
 
     tag_descriptions: Mapping[str, str] = Field(default_factory=dict)
-    """What tags mean; the model is told: `{"Foul": "a player is fouled; the referee signals"}`.
-    After a change, only questions about that tag are asked again."""
+    """Descriptions of tags, which the model reads: `{"Foul": "a player is fouled; the referee
+    signals"}`. After a change, only questions about that tag are asked again."""
 
     synonyms: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     """Other names that the model may use for a tag in its answer: `{"Foul": ["personal foul"]}`.

@@ -29,7 +29,7 @@ _LISTING = re.compile(r'"tags"\s*:\s*(?=\[)', re.IGNORECASE)
 _LINE = re.compile(rf"\W*{_PICTURE}[ _#-]*(\d{{1,3}})\b(?:{_TIME})?[^:]*:\s*(.*)", re.IGNORECASE)
 
 Said = dict[str, bool]
-"""Whether each tag applies."""
+"""True for each tag that applies."""
 
 
 class Names:

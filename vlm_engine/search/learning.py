@@ -36,8 +36,8 @@ _SHARPNESS_WEIGHT = 5.0
 _SHARPNESS_IF_FOOLED = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 """As a share of that in good shots."""
 _NOES_OF_ALL = 10.0
-"""How many noes of all tags count for each tag beside its own. Of right yeses a tag has too few to
-count by itself.
+"""Number of noes of all tags that count for each tag beside its own noes. Right yeses are counted
+over all tags: a single tag has too few.
 """
 _LEAST_MEAN = 1e-6
 _BINS_PER_LOGIT = 20

@@ -43,11 +43,11 @@ learnt, because one video cannot teach it: a bad shot looks like an event, or a 
 the shot.
 """
 SURE_ERROR = 0.9
-"""How often an answer errs in a bad shot. It is below 1, so many answers that agree speak against a
+"""Error rate of an answer in a bad shot. It is below 1, so many answers that agree speak against a
 bad shot.
 """
 FOOLED_ALONG = 0.6
-"""How often the scanner errs in a shot that fools the judge: two models are not fooled by all the
+"""Error rate of the scanner in a shot that fools the judge: two models are not fooled by all the
 same things.
 """
 

@@ -26,7 +26,7 @@ from vlm_engine.vr import Front, Layout, front
 
 Pixels = NDArray[np.uint8]
 Rotation = tuple[bool, bool, bool]
-"""Whether rows and columns change places, and whether each is then reversed."""
+"""True if rows and columns change places, and if each is then reversed."""
 
 # By quarter turns anticlockwise.
 _ROTATIONS: tuple[Rotation, ...] = (
