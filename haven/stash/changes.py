@@ -305,10 +305,21 @@ class ChangePlan:
             data["item"] = {"kind": ItemKind.SCENE, "id": data["scene_id"]}
         others = {"tag_ids": [data["parent"]["id"]]}
         data["create"] = [{**others, **marker} for marker in data["create"]]
+        if missing := [name for name in _REQUIRED if name not in data]:
+            raise KeyError(*missing)
+        for part in ("destroy", "stood_tags", "stood_markers"):
+            data[part] = [_read_owned(record) for record in data.get(part, ())]
         return _PLANS.validate_python(data)
 
 
 _PLANS = TypeAdapter(ChangePlan)
+_REQUIRED = ("add", "tagged_id", "destroy", "remove", "release", "queue_tag_id", "kept")
+"""Keys that plans of every version have."""
+
+
+def _read_owned(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a tag or marker. ``is_owned`` is stored under its first name."""
+    return {"is_owned" if name == "is_ours" else name: value for name, value in record.items()}
 
 
 def _marker_changes(
@@ -321,4 +332,7 @@ def _fields(part: Any) -> dict[str, Any]:
     """Return a dataclass as its fields. (``asdict`` also copies every leaf, which takes several
     times as long.)
     """
-    return {each.name: getattr(part, each.name) for each in fields(part)}
+    return {
+        "is_ours" if each.name == "is_owned" else each.name: getattr(part, each.name)
+        for each in fields(part)
+    }

@@ -498,3 +498,13 @@ def test_a_failed_migration_leaves_the_journal_as_it_was(old_journal):
 def dump(path):
     with closing(sqlite3.connect(path)) as db:
         return list(db.iterdump())
+
+
+def test_a_stored_plan_keeps_whose_a_found_tag_is():
+    item = ItemSnapshot(ItemRef(ItemKind.SCENE, "1"), ())
+    theirs = OwnedTag("5", "Foul", is_owned=False)
+    plan = ChangePlan.of(item, Tag("9", "VLM"), stood_tags=(theirs,))
+    text = plan.to_json()
+    assert '"is_ours": false' in text, "the key under which every version stores it"
+    assert ChangePlan.from_json(text) == plan
+    assert not ChangePlan.from_json(text).stood_tags[0].is_owned
