@@ -67,18 +67,16 @@ _FIRMLY = " Write that one JSON object and nothing else: no explanation, no othe
 FORMS: Mapping[Purpose, Form] = {
     Purpose.STILL: Form.LIST,
     Purpose.SCAN: Form.LIST,
-    Purpose.SECOND_LOOK: Form.VERDICTS,
-    Purpose.EDGE: Form.VERDICTS,
+    Purpose.SECOND_LOOK: Form.LIST,
+    Purpose.EDGE: Form.LIST,
 }
-"""A list of names is short, and so quick to answer; a verdict for each tag is for the few tags in
-doubt.
-"""
+"""A list of names is short, and so quick to answer."""
 
 
 def shape_for(model: ModelConfig, purpose: Purpose) -> ImageShape:
     """Return how large a picture ``model`` is sent with a question of this purpose."""
     side = model.image_max_side
-    if purpose is Purpose.SCAN:
+    if purpose is not Purpose.STILL:
         side = min(side, model.scan_max_side)
     return ImageShape(side, model.image_quality)
 

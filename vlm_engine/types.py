@@ -127,10 +127,38 @@ class Frame:
 
 
 class Form(StrEnum):
-    """Form of an answer: the list of tags present, or a verdict for each tag."""
+    """Form of an answer: the list of tags present, in JSON or as bare names, or a verdict for each
+    tag.
+    """
 
     LIST = "list"
+    NAMES = "names"
     VERDICTS = "verdicts"
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionStyle:
+    """How a model is asked about the frames of a video: the form of its answers, and the size of
+    the pictures.
+    """
+
+    form: Form = Form.LIST
+    shape: ImageShape = ImageShape(512)
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionCost:
+    """Seconds of an endpoint's time that a question takes: for the call, for one picture of the
+    size that is sent, and for each token of text that is not cached and of the answer.
+
+    Seconds of an endpoint that answers several questions at once are shared among them. The
+    defaults are those of a home computer with a graphics card and a model of 8 billion parameters.
+    """
+
+    call_s: float = 0.06
+    picture_s: float = 0.11
+    text_token_s: float = 0.00035
+    answer_token_s: float = 0.012
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +208,8 @@ class Answer:
     the verdicts about each further picture of the question; one may be empty if the reply about it
     could not be read. ``together``: the pictures were sent in one request. ``calls``: requests that
     were answered. ``by_another_model``: ``model`` answered although another was asked for.
+    ``cached_tokens``: those of the prompt that the server had in its cache, None if it does not
+    tell. ``seconds``: the share of the endpoint's time that it took.
     """
 
     verdicts: Mapping[str, Verdict]
@@ -192,6 +222,8 @@ class Answer:
     together: bool = False
     calls: int = 1
     by_another_model: bool = False
+    cached_tokens: int | None = None
+    seconds: float = 0.0
 
     @property
     def by_picture(self) -> tuple[Mapping[str, Verdict], ...]:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from vlm_engine.errors import ServerError, VLMEngineError
 from vlm_engine.reply import shortened
-from vlm_engine.types import Answer, Question
+from vlm_engine.types import Answer, Question, QuestionCost
 
 Keep = Callable[[Answer], Awaitable[object]]
 """Stores an answer."""
@@ -43,6 +43,13 @@ class Client(Protocol):
         or ``BusyError`` where a pool would wait or ask another endpoint. A ``VLMEngineError`` of
         ``keep`` is raised as it is, any other error of it as ``ServerError``.
         """
+
+    def question_cost(self, pixels: int) -> QuestionCost:
+        """Return the cost of a question with a picture of so many pixels, as far as known.
+
+        The defaults of ``QuestionCost`` hold before anything was measured.
+        """
+        return QuestionCost()
 
     async def model_name(self) -> str:
         """Return the model that answers, as the store records it. May send a request.
