@@ -30,6 +30,7 @@ from benchmarks.memory import peak_mb
 from benchmarks.oracle import Numbers, Oracle, Presence, drive, marked
 from benchmarks.scores import Cost, Score, Summary, score
 from benchmarks.simulated import ALL, NOISES, YARDSTICKS, Results, Strategy, searching
+from benchmarks.tokens import SMALL_LIST, RequestStyle
 from benchmarks.world import World, cut_hints, tag_names
 from sandbox.videos import LabelledVideo, VideoSpec, generate
 from vlm_engine import VLMEngine
@@ -157,7 +158,9 @@ class FilmModel(Oracle):
         super().__init__(info, film.spec.tags)
         self._film, self._endpoint = film, endpoint
 
-    def judge(self, numbers: Numbers) -> tuple[Presence, NDArray[np.float64] | None]:
+    def judge(
+        self, numbers: Numbers, style: RequestStyle = SMALL_LIST
+    ) -> tuple[Presence, NDArray[np.float64] | None]:
         beliefs = np.array([self._beliefs(int(number)) for number in numbers]).reshape(
             len(numbers), len(self.tags)
         )
@@ -222,10 +225,9 @@ def _decoded(film: LabelledVideo, mistakes_made: Mistakes) -> Iterator[tuple[str
         ProcessPoolExecutor(1, get_context("spawn")) as fresh,
     ):
         measured = fresh.submit(measure, str(film.path), film.spec.tags, endpoint.url).result()
-        calls = endpoint.counters.answered
     replayed = Replay(measured.result, film, mistakes_made.endpoint(film))
     spent = Cost.of(replayed.bill, measured.result.video.duration_s, 0.0)
-    cost = replace(spent, calls=calls, cpu_s=measured.cpu_s, peak_mb=measured.peak_mb)
+    cost = replace(spent, cpu_s=measured.cpu_s, peak_mb=measured.peak_mb)
     yield DECODED, score(marked(measured.result.findings[0].spans), film.truth, cost)
 
 

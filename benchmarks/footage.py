@@ -23,6 +23,7 @@ from benchmarks.oracle import Numbers, Oracle, Presence
 from benchmarks.processes import spread
 from benchmarks.scores import Cost, Score, Summary, score
 from benchmarks.simulated import SEARCH, YARDSTICKS, Results, Strategy, searching
+from benchmarks.tokens import SMALL, SMALL_LIST, RequestStyle
 from vlm_engine.types import Cut, Span, VideoInfo
 
 TABLES = Path(__file__).resolve().parent / "footage_tables"
@@ -158,11 +159,12 @@ class FootageModel(Oracle):
         self._programme, self._network, self._with_confidence = programme, network, with_confidence
         self._columns = [_CLASSES.index(tag) for tag in tags]
 
-    def judge(self, numbers: Numbers) -> tuple[Presence, Floats | None]:
-        return self._read(numbers, "full", 1)
-
-    def judge_small(self, numbers: Numbers) -> tuple[Presence, Floats | None]:
-        return self._read(numbers, "scan", 2)
+    def judge(
+        self, numbers: Numbers, style: RequestStyle = SMALL_LIST
+    ) -> tuple[Presence, Floats | None]:
+        return (
+            self._read(numbers, "full", 1) if style.side > SMALL else self._read(numbers, "scan", 2)
+        )
 
     def _read(self, numbers: Numbers, size: str, every: int) -> tuple[Presence, Floats | None]:
         rows = self._programme.rows(numbers / self.video.frame_rate, every)

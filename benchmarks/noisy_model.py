@@ -9,6 +9,7 @@ another moment may.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.oracle import Numbers, Oracle, Presence
+from benchmarks.tokens import SMALL_LIST, RequestStyle
 from benchmarks.world import SimulatedVideo
 
 _BUCKET_S = 0.5
@@ -57,11 +59,16 @@ class _Errors:
 
 
 class NoisyModel(Oracle):
-    """Answers from the truth of a simulated video, with errors."""
+    """Answers from the truth of a simulated video, with errors.
+
+    ``factors``: how many times as often it errs when it is asked in a style.
+    """
 
     def __init__(self, video: SimulatedVideo, noise: Noise, seed: tuple[int, ...]) -> None:
         super().__init__(video.info, tuple(video.truth))
         self._made_of = video, noise, seed
+        self.factors: Mapping[RequestStyle, float] = {}
+        self._worse: dict[float, NoisyModel] = {}
         self.truth = video.truth
         self._edges_s = [
             np.array([edge for span in spans for edge in span]) for spans in video.truth.values()
@@ -74,22 +81,30 @@ class NoisyModel(Oracle):
         self._false_alarms = self._errors(noise.false_alarm_rate * self._scale, noise.shot_share)
         self._sureness = self._graded(noise) if noise.confidence is not None else None
 
-    def erring(self, factor: float) -> NoisyModel:
+    def _erring(self, factor: float) -> NoisyModel:
         """Return the same model, wrong so many times as often: also wherever this one is wrong."""
+        if factor in self._worse:
+            return self._worse[factor]
         video, noise, seed = self._made_of
         worse = replace(
             noise,
             miss_rate=noise.miss_rate * factor,
             false_alarm_rate=noise.false_alarm_rate * factor,
         )
-        return NoisyModel(video, worse, seed)
+        self._worse[factor] = NoisyModel(video, worse, seed)
+        return self._worse[factor]
 
     def another(self, noise: Noise) -> NoisyModel:
         """Another model for the same video, which errs in other places."""
         video, _, seed = self._made_of
         return NoisyModel(video, noise, (*seed, 1))
 
-    def judge(self, numbers: Numbers) -> tuple[Presence, Floats | None]:
+    def judge(
+        self, numbers: Numbers, style: RequestStyle = SMALL_LIST
+    ) -> tuple[Presence, Floats | None]:
+        factor = self.factors.get(style, 1.0)
+        if factor != 1.0:
+            return self._erring(factor).judge(numbers)
         times_s = numbers / self.video.frame_rate
         shot = np.searchsorted(self._cuts_s, times_s, side="right")
         bucket = np.minimum((times_s / _BUCKET_S).astype(np.int64), self._buckets - 1)

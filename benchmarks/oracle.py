@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.tokens import Wordiness
+from benchmarks.deployments import Usage
+from benchmarks.tokens import SMALL_LIST, SMALL_LISTS, RequestStyle, TokenCounts
 from vlm_engine.config.models import TagRule
 from vlm_engine.types import FrameQuery, Observation, Purpose, Span, Verdict, VideoInfo
 
@@ -23,44 +25,51 @@ Times = NDArray[np.float64]
 Presence = NDArray[np.bool_]
 
 
+def _nothing() -> dict[Purpose, Usage]:
+    return defaultdict(Usage)
+
+
 @dataclass(slots=True)
 class Bill:
-    """Queries so far, and their cost.
+    """Queries so far by purpose, and their cost.
 
     A round is what can be asked at once; ``own_cpu_s`` is what answering took. ``scan_calls`` are
-    those to a smaller model, if any: they and their tokens are not among the others.
+    those to a smaller model, if any: they are not in ``usage``.
     """
 
-    calls: int = 0
+    usage: dict[Purpose, Usage] = field(default_factory=_nothing)
     rounds: int = 0
-    image_tokens: int = 0
-    answer_tokens: int = 0
     own_cpu_s: float = 0.0
     scan_calls: int = 0
 
+    @property
+    def calls(self) -> int:
+        """Queries so far, of every purpose."""
+        return sum(usage.calls for usage in self.usage.values())
+
 
 class Oracle(ABC):
-    """Answers about the frames of ``video``, by number; the same frame is always answered alike."""
+    """Answers about the frames of ``video``, by number; the same frame is always answered alike.
+
+    ``styles``: how a search asks, by purpose. The yardsticks ask for lists, with small pictures.
+    """
 
     def __init__(self, video: VideoInfo, tags: Sequence[str]) -> None:
         self.video = video
         self.tags = tuple(tags)
         self.bill = Bill()
+        self.styles = SMALL_LISTS
         self.frames = max(1, int(video.end_s * video.frame_rate + 1e-6) + 1)
-        self._wordiness = Wordiness(self.tags, video.width, video.height)
+        self._counts = TokenCounts(self.tags, video.width, video.height)
         self._known: dict[int, Presence] = {}
 
     @abstractmethod
-    def judge(self, numbers: Numbers) -> tuple[Presence, NDArray[np.float64] | None]:
+    def judge(
+        self, numbers: Numbers, style: RequestStyle = SMALL_LIST
+    ) -> tuple[Presence, NDArray[np.float64] | None]:
         """Verdicts on all tags in these frames (frames x tags), and the probabilities of presence
         if the model tells them.
         """
-
-    def judge_small(self, numbers: Numbers) -> tuple[Presence, NDArray[np.float64] | None]:
-        """Return the same of pictures as small as a scan's; as in large ones, unless a model sees
-        less in them.
-        """
-        return self.judge(numbers)
 
     def number_at(self, time_s: float) -> int:
         """Return the frame that is shown at this time."""
@@ -71,7 +80,7 @@ class Oracle(ABC):
         return number / self.video.frame_rate
 
     def ask(self, numbers: Iterable[int]) -> None:
-        """One round of questions about all tags, full-size picture, answered as a list.
+        """One round of a yardstick's questions about all tags.
 
         A frame that was asked before is free.
         """
@@ -81,18 +90,15 @@ class Oracle(ABC):
         begun_s = time.process_time()
         present, _ = self.judge(np.array(fresh))
         self._known.update(zip(fresh, present, strict=True))
-        self._count(
-            len(fresh),
-            len(fresh) * self._wordiness.picture,
-            sum(self._wordiness.listed(row) for row in present),
-        )
+        self._charge(Purpose.SCAN, SMALL_LIST, [self.tags] * len(fresh), list(present))
+        self.bill.rounds += 1
         self.bill.own_cpu_s += time.process_time() - begun_s
 
     def charge_again(self, number: int) -> None:
         """Count one more question about a frame whose answer is known: for those who forget
         answers.
         """
-        self._count(1, self._wordiness.picture, self._wordiness.listed(self._known[number]))
+        self._charge(Purpose.SCAN, SMALL_LIST, [self.tags], [self._known[number]])
 
     def verdict(self, number: int) -> Presence:
         """Return the verdicts on all tags in a frame that was asked about."""
@@ -106,13 +112,22 @@ class Oracle(ABC):
         )
 
     def observe(self, queries: Sequence[FrameQuery]) -> list[Observation]:
-        """One round of a search: what it would have seen, each look a question of its own, about
-        its own tags only.
+        """One round of a search: what it would have seen, each frame asked about for its own tags
+        only.
         """
         begun_s = time.process_time()
+        seen: dict[int, Observation] = {}
+        for purpose in {query.purpose: None for query in queries}:
+            rows = [row for row, query in enumerate(queries) if query.purpose is purpose]
+            some = [queries[row] for row in rows]
+            seen |= zip(rows, self._observed(some, purpose), strict=True)
+        self.bill.rounds += 1
+        self.bill.own_cpu_s += time.process_time() - begun_s
+        return [seen[row] for row in range(len(queries))]
+
+    def _observed(self, queries: Sequence[FrameQuery], purpose: Purpose) -> list[Observation]:
         numbers = [self.number_at(query.time_s) for query in queries]
-        is_scan = np.array([query.purpose is Purpose.SCAN for query in queries])
-        present, probability = self._judged(np.array(numbers), is_scan)
+        present, probability = self.judge(np.array(numbers), self.styles[purpose])
         place = {tag: index for index, tag in enumerate(self.tags)}
         seen = []
         for row, (query, number) in enumerate(zip(queries, numbers, strict=True)):
@@ -124,35 +139,18 @@ class Oracle(ABC):
                 for tag in query.tags
             }
             seen.append(Observation(self.time_of(number), verdicts))
-        words = sum(
-            self._wordiness.listed(
-                [seen[row].verdicts[tag].present for tag in query.tags], query.tags
-            )
-            if is_scan[row]
-            else self._wordiness.judged(query.tags)
-            for row, query in enumerate(queries)
-        )
-        small, full = self._wordiness.small_picture, self._wordiness.picture
-        self._count(len(queries), sum(small if scanned else full for scanned in is_scan), words)
-        self.bill.own_cpu_s += time.process_time() - begun_s
+        there = [[verdict.present for verdict in one.verdicts.values()] for one in seen]
+        self._charge(purpose, self.styles[purpose], [query.tags for query in queries], there)
         return seen
 
-    def _judged(
-        self, numbers: Numbers, is_scan: Presence
-    ) -> tuple[Presence, NDArray[np.float64] | None]:
-        present, probability = self.judge(numbers)
-        if is_scan.any():
-            small, small_probability = self.judge_small(numbers[is_scan])
-            present[is_scan] = small
-            if probability is not None and small_probability is not None:
-                probability[is_scan] = small_probability
-        return present, probability
-
-    def _count(self, calls: int, image_tokens: int, answer_tokens: int) -> None:
-        self.bill.calls += calls
-        self.bill.rounds += 1
-        self.bill.image_tokens += image_tokens
-        self.bill.answer_tokens += answer_tokens
+    def _charge(
+        self,
+        purpose: Purpose,
+        style: RequestStyle,
+        asked: Sequence[Sequence[str]],
+        present: Sequence[Iterable[bool]],
+    ) -> None:
+        self.bill.usage[purpose] += self._counts.usage(style, asked, present)
 
 
 class Search(Protocol):

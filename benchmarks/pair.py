@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from benchmarks.noisy_model import Noise, NoisyModel
 from benchmarks.oracle import Numbers, Oracle, Presence, drive
+from benchmarks.tokens import SMALL_LIST, RequestStyle
 from vlm_engine.config.models import SearchConfig
 from vlm_engine.search import VideoSearch
 from vlm_engine.types import FrameQuery, Observation, Purpose, Span
@@ -27,8 +28,10 @@ class Pair(Oracle):
         self.bill = judge.bill
         self._judge, self._scanner = judge, scanner
 
-    def judge(self, numbers: Numbers) -> tuple[Presence, NDArray[np.float64] | None]:
-        return self._judge.judge(numbers)
+    def judge(
+        self, numbers: Numbers, style: RequestStyle = SMALL_LIST
+    ) -> tuple[Presence, NDArray[np.float64] | None]:
+        return self._judge.judge(numbers, style)
 
     def observe(self, queries: Sequence[FrameQuery]) -> list[Observation]:
         scanned = [query for query in queries if query.purpose is Purpose.SCAN]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean, median
 
+from benchmarks.deployments import RATES, Usage
 from benchmarks.oracle import Bill
 from benchmarks.world import SHORT_S
 from vlm_engine.spans import match
-from vlm_engine.types import Span
+from vlm_engine.types import Purpose, Span
 
 Truth = Mapping[str, Sequence[tuple[float, float]]]
 
@@ -19,28 +20,31 @@ class Cost:
     """Cost of one video.
 
     ``peak_mb`` is None where it was not measured. ``scan_calls`` are those to a scanner, if any,
-    and not among the others.
+    and not in ``usage``.
     """
 
     hours: float
-    calls: int
-    rounds: int
-    image_tokens: int
-    answer_tokens: int
-    cpu_s: float
+    usage: Mapping[Purpose, Usage] = field(default_factory=dict)
+    rounds: int = 0
+    cpu_s: float = 0.0
     peak_mb: float | None = None
     scan_calls: int = 0
 
     @classmethod
     def of(cls, bill: Bill, duration_s: float, cpu_s: float) -> Cost:
         """Return the bill of an oracle; ``cpu_s`` includes what the oracle took itself."""
-        counts = (bill.calls, bill.rounds, bill.image_tokens, bill.answer_tokens)
         return cls(
             duration_s / 3600,
-            *counts,
+            dict(bill.usage),
+            bill.rounds,
             cpu_s=max(0.0, cpu_s - bill.own_cpu_s),
             scan_calls=bill.scan_calls,
         )
+
+    @property
+    def total(self) -> Usage:
+        """Its questions, of every purpose."""
+        return sum(self.usage.values(), Usage())
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +136,19 @@ class Summary:
         )
         tags = sum(score.tags_found + score.tags_wanted for score in scores)
         self.tag_f1 = _share(2 * sum(score.tags_matched for score in scores), tags)
-        self.calls_per_hour = self._per_hour([score.cost.calls for score in scores])
+        self.usage = {
+            purpose: sum((score.cost.usage.get(purpose, Usage()) for score in scores), Usage())
+            for purpose in Purpose
+        }
+        total = sum(self.usage.values(), Usage())
+        self.seconds_per_hour = {
+            deployment: self._per_hour([rates.seconds(total)])
+            for deployment, rates in RATES.items()
+        }
+        self.calls_per_hour = self._per_hour([total.calls])
+        self.image_tokens_per_hour = self._per_hour([total.image_tokens])
+        self.answer_tokens_per_hour = self._per_hour([total.answer_tokens])
         self.scan_calls_per_hour = self._per_hour([score.cost.scan_calls for score in scores])
-        self.image_tokens_per_hour = self._per_hour([score.cost.image_tokens for score in scores])
-        self.answer_tokens_per_hour = self._per_hour([score.cost.answer_tokens for score in scores])
         self.cpu_s_per_hour = self._per_hour([score.cost.cpu_s for score in scores])
         self.rounds = fmean(score.cost.rounds for score in scores) if scores else 0.0
         self.peak_mb = max(

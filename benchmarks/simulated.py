@@ -18,7 +18,7 @@ from benchmarks.oracle import Oracle, drive
 from benchmarks.pair import scanned_by
 from benchmarks.processes import spread
 from benchmarks.scores import Cost, Score, Summary, score
-from benchmarks.sheets import in_sheets
+from benchmarks.tokens import SMALL_LIST, SMALL_LISTS, RequestStyle, Styles, styles
 from benchmarks.upstream import upstream
 from benchmarks.world import World, draw_video
 from benchmarks.yardsticks import dense, plain, rec
@@ -66,11 +66,24 @@ BUDGET = 450
 _LONG_EVENT_S = 20.0
 
 
-def searching(oracle: Oracle, **settings: float) -> tuple[Span, ...]:
-    """Return the engine's own search, with these settings."""
+def searching(oracle: Oracle, asked: Styles = SMALL_LISTS, **settings: float) -> tuple[Span, ...]:
+    """Return the engine's own search, with these settings; it asks in these styles."""
+    oracle.styles = asked
     return drive(
         VideoSearch(oracle.video, oracle.tags, SearchConfig.model_validate(settings)), oracle
     )
+
+
+def in_sheets(oracle: Oracle, factor: float) -> tuple[Span, ...]:
+    """Return the same with four frames of the scan in a request, where the model errs so many times
+    as often as with one.
+
+    ``oracle`` has to be a ``NoisyModel``.
+    """
+    assert isinstance(oracle, NoisyModel)
+    sheet = RequestStyle(pictures=4)
+    oracle.factors = {sheet: factor}
+    return searching(oracle, styles(SMALL_LIST, sheet))
 
 
 YARDSTICKS: Mapping[str, Strategy] = {

@@ -1,52 +1,108 @@
 """Tokens of a question, estimated in the same way for every strategy.
 
 Pictures as the sandbox counts them, one token for 784 pixels; answers in the sandbox model's
-spelling. The question's words are left out: they come first, are always the same, and servers keep
+spelling. Rules and tag list are left out: they come first, are always the same, and servers keep
 them in their prefix cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
+from benchmarks.deployments import Usage
 from vlm_engine.config.models import ModelConfig
 from vlm_engine.testing.answers import AnswerRequest, Style, write
+from vlm_engine.types import Form, Purpose
 
 _PIXELS_PER_TOKEN = 784
+_LINE_TOKENS = 12
+"""The line after the picture; and with several pictures in a request, the number and time before
+each of them."""
+
+FULL, SMALL = ModelConfig().image_max_side, ModelConfig().scan_max_side
+"""Longest sides of pictures."""
 
 
-class Wordiness:
-    """The price in tokens of questions about ``tags`` with pictures of a video of so many pixels.
-
-    ``picture``: one of full size; ``small_picture``: one of the engine's scan.
+@dataclass(frozen=True, slots=True)
+class RequestStyle:
+    """How frames are asked about: the form of the answer, the longest side of a picture, and the
+    number of pictures in a request.
     """
 
+    form: Form = Form.LIST
+    side: int = SMALL
+    pictures: int = 1
+
+
+Styles = Mapping[Purpose, RequestStyle]
+_PURPOSES = (Purpose.SCAN, Purpose.SECOND_LOOK, Purpose.EDGE)
+
+
+def styles(later: RequestStyle, scan: RequestStyle | None = None) -> Styles:
+    """Return the style of every purpose: ``later`` for second looks and edges, and for the scan
+    if it has none of its own.
+    """
+    return {**dict.fromkeys(_PURPOSES, later), Purpose.SCAN: scan or later}
+
+
+SMALL_LIST = RequestStyle()
+SMALL_LISTS = styles(SMALL_LIST)
+FULL_LISTS = styles(RequestStyle(side=FULL))
+FULL_LATER = styles(RequestStyle(side=FULL), SMALL_LIST)
+SMALL_VERDICTS = styles(RequestStyle(Form.VERDICTS), SMALL_LIST)
+FULL_VERDICTS = styles(RequestStyle(Form.VERDICTS, FULL))
+AS_IT_WAS = styles(RequestStyle(Form.VERDICTS, FULL), SMALL_LIST)
+"""Second looks and edges as earlier versions asked them."""
+
+
+class TokenCounts:
+    """Tokens of questions about ``tags`` with pictures of a video of so many pixels."""
+
     def __init__(self, tags: Sequence[str], width: int, height: int) -> None:
-        self.picture = _picture_tokens(width, height, ModelConfig().image_max_side)
-        self.small_picture = _picture_tokens(width, height, ModelConfig().scan_max_side)
         self._tags = tuple(tags)
-        empty = _answer_tokens(Style.LISTS, (), 0.0)
-        self._frame = {Style.LISTS: empty, Style.VERDICTS: 1}
-        self._named = {tag: _answer_tokens(Style.LISTS, (tag,), 1.0) - empty for tag in tags}
-        self._judged = {tag: _answer_tokens(Style.VERDICTS, (tag,), 1.0) - 1 for tag in tags}
+        self._size = width, height
+        listed = _answer_tokens(Style.LISTS, (), 0.0)
+        self._empty = {Form.LIST: listed, Form.NAMES: 1, Form.VERDICTS: 1}
+        self._name = {tag: _answer_tokens(Style.LISTS, (tag,), 1.0) - listed for tag in tags}
+        self._verdict = {tag: _answer_tokens(Style.VERDICTS, (tag,), 1.0) - 1 for tag in tags}
 
-    def listed(self, present: Iterable[bool], tags: Sequence[str] | None = None) -> int:
-        """Answer tokens of a list of those among ``tags`` (all by default) that are present."""
-        named = sum(
-            self._named[tag]
-            for tag, is_there in zip(tags or self._tags, present, strict=True)
-            if is_there
+    def picture(self, side: int) -> int:
+        """Return the tokens of a picture with this longest side."""
+        scale = min(1.0, side / max(self._size))
+        width, height = (round(pixels * scale) for pixels in self._size)
+        return round(width * height / _PIXELS_PER_TOKEN)
+
+    def answer(self, form: Form, asked: Sequence[str], present: Iterable[bool]) -> int:
+        """Return the tokens of an answer about the tags ``asked``."""
+        if form is Form.VERDICTS:
+            return self._empty[form] + sum(self._verdict[tag] for tag in asked)
+        named = (tag for tag, is_there in zip(asked, present, strict=True) if is_there)
+        return self._empty[form] + sum(self._name[tag] for tag in named)
+
+    def names(self, asked: Sequence[str]) -> int:
+        """Return the tokens of the shorter of two lists: the tags that are asked about, and those
+        that are not; none if all are.
+        """
+        known = set(asked)
+        left_out = [tag for tag in self._tags if tag not in known]
+        return min(sum(self._name[tag] for tag in tags) for tags in (asked, left_out))
+
+    def usage(
+        self, style: RequestStyle, asked: Sequence[Sequence[str]], present: Sequence[Iterable[bool]]
+    ) -> Usage:
+        """Return what questions cost: for each frame the tags ``asked``, and which are there."""
+        calls = -(-len(asked) // style.pictures)
+        lines = calls + (len(asked) if style.pictures > 1 else 0)
+        return Usage(
+            calls,
+            len(asked) * self.picture(style.side),
+            lines * _LINE_TOKENS + sum(map(self.names, asked)),
+            sum(
+                self.answer(style.form, tags, there)
+                for tags, there in zip(asked, present, strict=True)
+            ),
         )
-        return self._frame[Style.LISTS] + named
-
-    def judged(self, tags: Iterable[str]) -> int:
-        """Answer tokens of one verdict for each of ``tags``."""
-        return self._frame[Style.VERDICTS] + sum(self._judged[tag] for tag in tags)
-
-
-def _picture_tokens(width: int, height: int, max_side: int) -> int:
-    scale = min(1.0, max_side / max(width, height))
-    return round(round(width * scale) * round(height * scale) / _PIXELS_PER_TOKEN)
 
 
 def _answer_tokens(style: Style, tags: tuple[str, ...], belief: float) -> int:

@@ -42,7 +42,7 @@ def test_a_row_is_the_nearest_of_the_same_shot(every):
 
 
 def test_what_is_unclear_counts_neither_way():
-    cost = Cost(1.0, 1, 1, 1, 1, 0.0)
+    cost = Cost(1.0)
     (start_s, end_s), *_ = programme().unclear["person"]
     invented = Span("person", start_s + 0.1, end_s - 0.1, 0.9)
     assert programme().scored([invented], BY_EYE, cost).found == 0

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.claims import calls_for
+from benchmarks.deployments import Usage
 from benchmarks.oracle import Bill
 from benchmarks.scores import Cost, Score, Summary, score
-from vlm_engine.types import Span
+from vlm_engine.types import Purpose, Span
 
 TRUTH = {"Foul": ((10.0, 20.0), (40.0, 45.0)), "Goal": ((0.0, 60.0),), "Timeout": ()}
-HOUR = Cost(1.0, 100, 4, 70_000, 2_000, 0.5)
+HOUR = Cost(1.0, {Purpose.SCAN: Usage(100, 70_000, 1_200, 2_000)}, 4, 0.5)
 ALL = {"Foul": [(10, 20), (40, 45)], "Goal": [(0, 60)]}
 
 
@@ -49,18 +50,21 @@ def test_errors_are_those_of_matched_edges():
 
 def test_videos_are_added_before_ratios_are_taken():
     truth = {"Goal": ((0.0, 60.0),)}
-    long = score([Span("Goal", 0, 60)], truth, Cost(3.0, 100, 2, 0, 0, 3.0))
-    short = score([], truth, Cost(1.0, 300, 4, 0, 0, 1.0, peak_mb=90.0))
+    long = score([Span("Goal", 0, 60)], truth, Cost(3.0, {Purpose.SCAN: Usage(100)}, 2, 3.0))
+    short = score([], truth, Cost(1.0, {Purpose.EDGE: Usage(300)}, 4, 1.0, peak_mb=90.0))
     got = Summary([long, short])
     assert (got.f1, got.peak_mb) == (pytest.approx(2 * 1 / 3), 90.0)
     assert (got.calls_per_hour, got.rounds, got.cpu_s_per_hour) == (100.0, 3.0, 1.0)
-    bill = Cost.of(Bill(calls=3, own_cpu_s=0.4), 1800.0, 1.0)
-    assert bill == Cost(0.5, 3, 0, 0, 0, pytest.approx(0.6))
+    asked = {Purpose.SCAN: Usage(3)}
+    bill = Cost.of(Bill(asked, rounds=2, own_cpu_s=0.4), 1800.0, 1.0)
+    assert bill == Cost(0.5, asked, 2, pytest.approx(0.6))
 
 
 def test_the_price_of_an_f1_is_read_off_the_frontier():
     frontier = [
-        Summary([Score(Cost(1.0, calls, 1, 0, 0, 0.0), 10, 10, tenths, 0, (), 0, 0, 0, 0, 0)])
+        Summary(
+            [Score(Cost(1.0, {Purpose.SCAN: Usage(calls)}), 10, 10, tenths, 0, (), 0, 0, 0, 0, 0)]
+        )
         for calls, tenths in ((800, 9), (200, 6), (500, 8))
     ]
     prices = [calls_for(frontier, f1) for f1 in (0.7, 0.5, 0.95)]

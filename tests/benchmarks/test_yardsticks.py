@@ -9,11 +9,12 @@ import pytest
 from benchmarks.noisy_model import Noise, NoisyModel
 from benchmarks.scores import Cost, Summary, score
 from benchmarks.simulated import Strategy, searching
-from benchmarks.tokens import Wordiness
+from benchmarks.tokens import TokenCounts
 from benchmarks.upstream import upstream
 from benchmarks.world import World, draw_video
 from benchmarks.yardsticks import dense, plain, rec
 from vlm_engine.testing.answers import AnswerRequest, Style, write
+from vlm_engine.types import Form
 
 VIDEO = draw_video(World(duration_s=1800.0, tags=12), (31,))
 FEW = Noise(0.1, 0.02)
@@ -62,7 +63,8 @@ def test_upstream_finds_less():
 @pytest.mark.parametrize("present", [(), ("Foul",), ("Goal", "Foul")])
 def test_answers_are_as_long_as_the_sandbox_writes_them(present):
     tags = ("Break-away", "Foul", "Goal")
-    words, beliefs = Wordiness(tags, 1920, 1080), {tag: float(tag in present) for tag in tags}
-    listed = write(AnswerRequest(tags, Style.LISTS), beliefs)
-    assert words.listed([tag in present for tag in tags]) == len(listed)
-    assert words.judged(tags) == len(write(AnswerRequest(tags, Style.VERDICTS), beliefs))
+    counts, there = TokenCounts(tags, 1920, 1080), [tag in present for tag in tags]
+    beliefs = {tag: float(tag in present) for tag in tags}
+    for form, style in ((Form.LIST, Style.LISTS), (Form.VERDICTS, Style.VERDICTS)):
+        written = write(AnswerRequest(tags, style), beliefs)
+        assert counts.answer(form, tags, there) == len(written)
