@@ -170,6 +170,7 @@ class Question:
     any.
     ``time_s``: time of the frame in its video; None for a picture by itself. ``more``: further
     frames, in order of time, that the same request asks about one by one; then ``form`` is a list.
+    ``pixels``: width times height of the picture; 0 if not known.
     """
 
     tags: tuple[str, ...]
@@ -178,6 +179,12 @@ class Question:
     model: str = ""
     time_s: float | None = None
     more: tuple[Frame, ...] = field(default=(), repr=False)
+    pixels: int = 0
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The pixels of each picture."""
+        return (self.pixels, *(frame.width * frame.height for frame in self.more))
 
     @property
     def times_s(self) -> tuple[float | None, ...]:
@@ -189,7 +196,13 @@ class Question:
         jpegs = (self.jpeg, *(frame.jpeg for frame in self.more))
         first, *rest = pictures
         more = tuple(self.more[place - 1] for place in rest)
-        return replace(self, jpeg=jpegs[first], time_s=self.times_s[first], more=more)
+        return replace(
+            self,
+            jpeg=jpegs[first],
+            time_s=self.times_s[first],
+            more=more,
+            pixels=self.sizes[first],
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -284,7 +284,8 @@ class CachedClient:
 
 def _question(query: FrameQuery, frame: Frame) -> Question:
     time_s = None if query.purpose is Purpose.STILL else frame.time_s
-    return Question(query.tags, FORMS[query.purpose], frame.jpeg, time_s=time_s)
+    pixels = frame.width * frame.height
+    return Question(query.tags, FORMS[query.purpose], frame.jpeg, time_s=time_s, pixels=pixels)
 
 
 @dataclass(frozen=True, slots=True)
