@@ -16,9 +16,8 @@ from functools import lru_cache
 from typing import Any
 
 from vlm_engine.config import templates
-from vlm_engine.config.models import ModelConfig
 from vlm_engine.config.wording import WordingConfig
-from vlm_engine.types import Form, Frame, ImageShape, Purpose, Question
+from vlm_engine.types import Form, Frame, Question
 
 OPENING = "You check pictures, mostly single frames of a video, against a list of tags."
 
@@ -63,22 +62,6 @@ _DESCRIBED = (
     " only what is in the quotes is its name."
 )
 _FIRMLY = " Write that one JSON object and nothing else: no explanation, no other text."
-
-FORMS: Mapping[Purpose, Form] = {
-    Purpose.STILL: Form.LIST,
-    Purpose.SCAN: Form.LIST,
-    Purpose.SECOND_LOOK: Form.LIST,
-    Purpose.EDGE: Form.LIST,
-}
-"""A list of names is short, and so quick to answer."""
-
-
-def shape_for(model: ModelConfig, purpose: Purpose) -> ImageShape:
-    """Return how large a picture ``model`` is sent with a question of this purpose."""
-    side = model.image_max_side
-    if purpose is not Purpose.STILL:
-        side = min(side, model.scan_max_side)
-    return ImageShape(side, model.image_quality)
 
 
 @dataclass(frozen=True, slots=True)

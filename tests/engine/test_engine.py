@@ -190,21 +190,25 @@ async def test_progress_is_reported_in_whole_per_cent_once_each(game, kind):
     assert len(percents) > 10
 
 
-async def test_scans_use_small_pictures_and_edges_full_ones(game, store):
-    async with play(model_settings={"image_max_side": 320, "scan_max_side": 256}, store=store) as (
-        engine,
-        vlm,
-    ):
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ({}, ("list", 256)),
+        ({"frame_size": "full"}, ("list", 320)),
+        ({"answer_form": "verdicts"}, ("verdicts", 256)),
+    ],
+)
+async def test_every_frame_of_a_video_is_asked_in_one_style(game, store, settings, kept):
+    sizes = {"image_max_side": 320, "scan_max_side": 256}
+    async with play(model_settings={**sizes, **settings}, store=store) as (engine, vlm):
         await engine.process_video(game.path)
         with closing(sqlite3.connect(store)) as db:
-            kept = set(db.execute("SELECT form, max_side FROM answer"))
-        assert kept == {("list", 256), ("verdicts", 320)}
-        # A scan uses answers about larger pictures, and none about smaller ones.
+            assert set(db.execute("SELECT form, max_side FROM answer")) == {kept}
         calls = vlm.counters.answered
-        smaller = {"image_max_side": 320, "scan_max_side": 320}
-        async with VLMEngine(plays(vlm, model_settings=smaller, store=store)) as other:
-            await other.process_video(game.path)
-        assert vlm.counters.answered > calls
+        other = {**sizes, "scan_max_side": 192, "frame_size": "small"}
+        async with VLMEngine(plays(vlm, model_settings=other, store=store)) as another:
+            await another.process_video(game.path)
+        assert vlm.counters.answered > calls, "answers in another style do not count"
 
 
 async def test_spans_have_a_confidence_without_logprobs_too(game):

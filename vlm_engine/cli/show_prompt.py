@@ -10,7 +10,6 @@ from functools import partial
 from textwrap import indent
 from typing import Any
 
-from vlm_engine import prompt
 from vlm_engine.cli.arguments import DONE, Program
 from vlm_engine.cli.output import show, show_bytes
 from vlm_engine.cli.settings import asked_endpoints, checked_tags, engine_config
@@ -18,7 +17,8 @@ from vlm_engine.clients import OpenAIClient
 from vlm_engine.config.models import EndpointConfig, ModelConfig
 from vlm_engine.errors import ConfigError, MediaUnreadableError
 from vlm_engine.pictures import PictureReader, ViewKind
-from vlm_engine.types import Frame, Purpose, Question
+from vlm_engine.tagging.styles import still_style, usual_style
+from vlm_engine.types import Frame, Purpose, Question, QuestionStyle
 from vlm_engine.watchdog import Readers
 
 
@@ -53,7 +53,11 @@ def _question(given: Namespace, model: ModelConfig, purpose: Purpose, jpeg: byte
     together = model.frames_per_question if purpose is Purpose.SCAN else 1
     more = tuple(Frame(given.time + 4 * number, 0, 0, jpeg) for number in range(1, together))
     time_s = None if purpose is Purpose.STILL else given.time
-    return Question(model.tag_list, prompt.FORMS[purpose], jpeg, time_s=time_s, more=more)
+    return Question(model.tag_list, _style(model, purpose).form, jpeg, time_s=time_s, more=more)
+
+
+def _style(model: ModelConfig, purpose: Purpose) -> QuestionStyle:
+    return still_style(model) if purpose is Purpose.STILL else usual_style(model)
 
 
 async def _frame(given: Namespace, model: ModelConfig, purpose: Purpose) -> Frame | None:
@@ -61,7 +65,7 @@ async def _frame(given: Namespace, model: ModelConfig, purpose: Purpose) -> Fram
         return None
     with closing(PictureReader(frames=1)) as reader:
         views = await Readers(1).call(
-            given.picture, partial(reader.views, given.picture, prompt.shape_for(model, purpose))
+            given.picture, partial(reader.views, given.picture, _style(model, purpose).shape)
         )
     if views.kind is ViewKind.VIDEO:
         raise MediaUnreadableError(f"{given.picture}: a video; name a picture")
@@ -71,7 +75,7 @@ async def _frame(given: Namespace, model: ModelConfig, purpose: Purpose) -> Fram
 def _size(frame: Frame | None, model: ModelConfig, purpose: Purpose) -> str:
     if frame is not None:
         return f"a JPEG of {frame.width} x {frame.height} pixels, {len(frame.jpeg):,} bytes"
-    wanted = prompt.shape_for(model, purpose)
+    wanted = _style(model, purpose).shape
     return f"a JPEG, its longest side at most {wanted.max_side} pixels, of quality {wanted.quality}"
 
 

@@ -143,8 +143,18 @@ class ModelConfig(WordingConfig):
     """The longest side of the pictures that are sent. Smaller pictures are not enlarged."""
 
     scan_max_side: Pixels = Field(512, ge=64, le=4096)
-    """The same for the first scan of a video, which sends most of the pictures. Raise it if
-    small things are missed."""
+    """The longest side of frames of videos that are sent small. See `frame_size`."""
+
+    frame_size: Literal["auto", "small", "full"] = "auto"
+    """The size of the frames of videos: `small`: `scan_max_side`. `full`: `image_max_side`, which
+    costs several times as much. `auto`: small ones, until comparisons show that the model misses
+    too much in them."""
+
+    answer_form: Literal["auto", "list", "names", "verdicts"] = "auto"
+    """The form of answers about frames of videos. `list`: the tags that show, in JSON. `names`:
+    the same without JSON, for servers that need no schema. `verdicts`: yes or no for each tag,
+    which takes several times as long. `auto`: lists, until comparisons show that the model misses
+    too much in them."""
 
     frames_per_question: Frames = Field(1, ge=1, le=16)
     """The number of frames that the first scan of a video puts into one question, numbered and

@@ -13,17 +13,19 @@ from functools import cache, partial
 from vlm_engine.clients.base import Client
 from vlm_engine.config.models import ModelConfig, SearchConfig
 from vlm_engine.errors import ClientError, ReplyError, RequestError, ServerError
-from vlm_engine.prompt import FORMS, kept_name, shape_for, wording_fingerprint
+from vlm_engine.prompt import kept_name, wording_fingerprint
 from vlm_engine.store import AnswerStore, StoredAnswer, StoredSearch, Subject
+from vlm_engine.tagging.styles import still_style, usual_style
 from vlm_engine.tasks import Batcher, ResizableSemaphore, in_thread
 from vlm_engine.types import (
     Answer,
+    Form,
     Frame,
     FrameQuery,
-    ImageShape,
     Observation,
     Purpose,
     Question,
+    QuestionStyle,
     Verdict,
 )
 
@@ -61,27 +63,29 @@ class CachedAnswers:
         together: Iterable[StoredAnswer],
         tag_of: Callable[[str], str | None],
     ) -> None:
-        self._known: dict[tuple[int, ImageShape, bool], tuple[float, dict[str, Verdict]]] = {}
+        self._known: dict[tuple[int, QuestionStyle, bool], tuple[float, dict[str, Verdict]]] = {}
         for answers, with_others in ((alone, False), (together, True)):
             for stored in answers:
-                key = stored.look_ms, stored.shape, with_others
+                key = stored.look_ms, QuestionStyle(stored.form, stored.shape), with_others
                 _, verdicts = self._known.setdefault(key, (stored.frame_s, {}))
                 for name, verdict in stored.answer.verdicts.items():
                     if tag := tag_of(name):
                         verdicts[tag] = verdict
 
     def find(
-        self, query: FrameQuery, kinds: Sequence[tuple[ImageShape, bool]]
+        self, query: FrameQuery, style: QuestionStyle, *, together: bool = False
     ) -> Observation | None:
-        """Return what is known for the query's time and tags; None if nothing is.
+        """Return what was answered in this style for the query's time and tags; None if nothing.
 
-        ``kinds`` are the pictures that count, the preferred first: their shape, and whether they
-        were shown with others.
+        No other style counts: what is known of a frame must not depend on what else was asked
+        about it. ``together``: a list about several frames serves where none is about this one
+        alone.
         """
+        kinds = [(replace(style, form=Form.LIST), True)] if together else []
         time_s, known = query.time_s, dict[str, Verdict]()
-        for shape, with_others in reversed(kinds):
+        for kind, with_others in (*kinds, (style, False)):
             frame_s, verdicts = self._known.get(
-                (round(query.time_s * 1000), shape, with_others), (query.time_s, {})
+                (round(query.time_s * 1000), kind, with_others), (query.time_s, {})
             )
             found = {tag: verdicts[tag] for tag in query.tags if tag in verdicts}
             if found:
@@ -109,15 +113,20 @@ class CachedClient:
         self._store = store
         self._writes = Batcher(in_thread(self._write))
         self._reads = Batcher(in_thread(self._read))
-        self._shapes = {purpose: shape_for(model, purpose) for purpose in Purpose}
         self._wording = wording_fingerprint(model)
         self._wording_together = wording_fingerprint(model, several=True)
         self._failed_in_a_row = 0
         self._names = {tag: kept_name(model, tag) for tag in model.tag_descriptions}
 
-    def image_shape(self, purpose: Purpose) -> ImageShape:
-        """Return how large a picture is sent for this purpose."""
-        return self._shapes[purpose]
+    @property
+    def still_style(self) -> QuestionStyle:
+        """The style of questions about pictures that are not frames of a video."""
+        return still_style(self.model)
+
+    @property
+    def usual_style(self) -> QuestionStyle:
+        """The style of questions about frames of videos."""
+        return usual_style(self.model)
 
     def frames_per_question(self, purpose: Purpose) -> int:
         """Return how many frames to ask about in one question."""
@@ -136,16 +145,12 @@ class CachedClient:
             (await self._subject(cache_key), await self._subject(cache_key, together=True))
         )
 
-    def find_answer(self, answers: CachedAnswers, query: FrameQuery) -> Observation | None:
-        """Return what ``answers`` hold for the query.
-
-        A scan accepts a larger picture or one that was shown alone, but not the other way round.
-        """
-        shapes = (self.image_shape(Purpose.STILL), self.image_shape(query.purpose))
-        kinds = [(shape, False) for shape in dict.fromkeys(shapes)]
-        if query.purpose is Purpose.SCAN and self.model.frames_per_question > 1:
-            kinds.append((self.image_shape(Purpose.SCAN), True))
-        return answers.find(query, kinds)
+    def find_answer(
+        self, answers: CachedAnswers, query: FrameQuery, style: QuestionStyle
+    ) -> Observation | None:
+        """Return what ``answers`` hold for the query in this style."""
+        several = query.purpose is Purpose.SCAN and self.model.frames_per_question > 1
+        return answers.find(query, style, together=several)
 
     async def finished_searches(self, cache_key: str, settings: str) -> list[tuple[Tags, bool]]:
         """Return the tags of each stored search, and whether its settings and meanings are the
@@ -167,43 +172,50 @@ class CachedClient:
             names = tuple(self._names.get(tag, tag) for tag in tags)
             await asyncio.to_thread(self._store.add_search, subject, StoredSearch(names, settings))
 
-    async def ask_frame(
+    async def ask_still(
         self, cache_key: str, query: FrameQuery, frame: Frame
     ) -> Mapping[str, Verdict]:
         """Return one verdict for every tag of the query, stored. Raises as ``Client.ask``."""
-        keep = partial(self._keep, cache_key, [(query, frame)])
-        return (await self._client.ask(_question(query, frame), keep)).verdicts
+        return (await self._ask_alone(cache_key, query, frame, self.still_style)).verdicts
 
     async def ask_frames(
-        self, cache_key: str, frames: Sequence[tuple[FrameQuery, Frame]]
+        self, cache_key: str, frames: Sequence[tuple[FrameQuery, Frame]], style: QuestionStyle
     ) -> list[FrameOutcome]:
         """Return the outcome of each frame, stored. The queries share their purpose and tags.
 
-        Several frames are asked about in one question; if that fails, one by one. Raises as
-        ``Client.ask``, except for errors that concern these frames.
+        Several frames are asked about in one question, for lists; if that fails, one by one. Raises
+        as ``Client.ask``, except for errors that concern these frames.
         """
         if len(frames) > 1 and self.frames_per_question(frames[0][0].purpose) > 1:
-            outcomes = await self._ask_together(cache_key, frames)
+            outcomes = await self._ask_together(cache_key, frames, style)
             if outcomes:
                 return outcomes
         outcomes = []
         for query, frame in frames:
-            keep = partial(self._keep, cache_key, [(query, frame)])
             try:
-                answer = await self._client.ask(_question(query, frame), keep)
+                answer = await self._ask_alone(cache_key, query, frame, style)
                 outcomes.append(FrameOutcome(answer.verdicts, calls=1))
             except _FRAME_ERRORS as error:  # an unusable reply was paid for, too
                 outcomes.append(FrameOutcome({}, error, calls=int(isinstance(error, ReplyError))))
         return outcomes
 
+    async def _ask_alone(
+        self, cache_key: str, query: FrameQuery, frame: Frame, style: QuestionStyle
+    ) -> Answer:
+        keep = partial(self._keep, cache_key, [(query, frame)], style)
+        return await self._client.ask(_question(query, frame, style.form), keep)
+
     async def _ask_together(
-        self, cache_key: str, frames: Sequence[tuple[FrameQuery, Frame]]
+        self, cache_key: str, frames: Sequence[tuple[FrameQuery, Frame]], style: QuestionStyle
     ) -> list[FrameOutcome]:
         """Return nothing if the question failed."""
         (query, first), *others = frames
-        question = replace(_question(query, first), more=tuple(frame for _, frame in others))
+        lists = replace(style, form=Form.LIST)
+        question = replace(
+            _question(query, first, lists.form), more=tuple(frame for _, frame in others)
+        )
         try:
-            answer = await self._client.ask(question, partial(self._keep, cache_key, frames))
+            answer = await self._client.ask(question, partial(self._keep, cache_key, frames, lists))
         except _FRAME_ERRORS as error:
             self._note_failure(error)
             return []
@@ -230,7 +242,11 @@ class CachedClient:
             )
 
     async def _keep(
-        self, cache_key: str, frames: Sequence[tuple[FrameQuery, Frame]], answer: Answer
+        self,
+        cache_key: str,
+        frames: Sequence[tuple[FrameQuery, Frame]],
+        style: QuestionStyle,
+        answer: Answer,
     ) -> None:
         """Store the verdicts about each frame. The answer's tokens are stored with the first."""
         subject = await self._subject(cache_key, together=answer.together)
@@ -252,8 +268,8 @@ class CachedClient:
                     StoredAnswer(
                         round(query.time_s * 1000),
                         frame.time_s,
-                        FORMS[query.purpose],
-                        self.image_shape(query.purpose),
+                        style.form,
+                        style.shape,
                         about_frame,
                     )
                 )
@@ -282,10 +298,14 @@ class CachedClient:
         return Subject(cache_key, model, self._wording_together if together else self._wording)
 
 
-def _question(query: FrameQuery, frame: Frame) -> Question:
+def _question(query: FrameQuery, frame: Frame, form: Form) -> Question:
     time_s = None if query.purpose is Purpose.STILL else frame.time_s
     pixels = frame.width * frame.height
-    return Question(query.tags, FORMS[query.purpose], frame.jpeg, time_s=time_s, pixels=pixels)
+    return Question(query.tags, form, frame.jpeg, time_s=time_s, pixels=pixels)
+
+
+Styles = Mapping[CachedClient, QuestionStyle]
+"""How each model is asked in one video."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,18 +347,20 @@ class Cascade:
         scanned = await self.scanner.load_answers(cache_key) if self.scanner else None
         return CascadeAnswers(await self.judge.load_answers(cache_key), scanned)
 
-    def find_answers(self, answers: CascadeAnswers, query: FrameQuery) -> Iterator[Observation]:
+    def find_answers(
+        self, answers: CascadeAnswers, query: FrameQuery, styles: Styles
+    ) -> Iterator[Observation]:
         """Yield what is known for the query: for a scan from the scanner, then from the judge the
         tags that are left. A search that is repeated must see them in that order.
         """
         left = query
         if self.scanner and answers.scanner and query.purpose is Purpose.SCAN:
-            scanned = self.scanner.find_answer(answers.scanner, query)
+            scanned = self.scanner.find_answer(answers.scanner, query, styles[self.scanner])
             if scanned is not None:
                 yield replace(scanned, scanned=True)
                 tags = tuple(tag for tag in query.tags if tag not in scanned.verdicts)
                 left = replace(query, tags=tags)
-        judged = self.judge.find_answer(answers.judge, left)
+        judged = self.judge.find_answer(answers.judge, left, styles[self.judge])
         if judged is not None:
             yield judged
 

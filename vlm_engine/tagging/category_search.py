@@ -13,7 +13,7 @@ from itertools import groupby
 from vlm_engine.config.models import SearchConfig
 from vlm_engine.errors import CoverageError, FrameError
 from vlm_engine.search import GroupedSearch, regrouped
-from vlm_engine.tagging.cached_client import Cascade, CascadeAnswers, Tags
+from vlm_engine.tagging.cached_client import Cascade, CascadeAnswers, Styles, Tags
 from vlm_engine.types import (
     Coverage,
     Findings,
@@ -49,11 +49,13 @@ class CategorySearch:
         search: GroupedSearch,
         answers: CascadeAnswers,
         *,
+        styles: Styles,
         groups: Sequence[Tags],
         settings: str,
         cache_key: str,
     ) -> None:
         self.cascade = cascade
+        self.styles = styles
         self.tally = FrameTally()
         self.on_outcome: Callable[[], None] = lambda: None
         """Called after every frame that is judged or given up."""
@@ -93,6 +95,7 @@ class CategorySearch:
             video,
             search,
             await cascade.load_answers(cache_key),
+            styles={client: client.usual_style for client in cascade.members},
             groups=groups,
             settings=settings,
             cache_key=cache_key,
@@ -109,7 +112,7 @@ class CategorySearch:
     def use_stored_answers(self, query: FrameQuery) -> FrameQuery | None:
         """Record what the store knows, and return what is left of the query; None if nothing is."""
         left = query.tags
-        for seen in self.cascade.find_answers(self._answers, query):
+        for seen in self.cascade.find_answers(self._answers, query, self.styles):
             self._search.record(replace(query, tags=tuple(seen.verdicts)), seen)
             left = tuple(tag for tag in left if tag not in seen.verdicts)
         if left:
@@ -134,7 +137,7 @@ class CategorySearch:
         if not readable:
             return
         client = self.cascade.client_for(readable[0][0])
-        outcomes = await client.ask_frames(self._cache_key, readable)
+        outcomes = await client.ask_frames(self._cache_key, readable, self.styles[client])
         for (query, frame), outcome in zip(readable, outcomes, strict=True):
             self.tally.record_calls(client.name, outcome.calls)
             if outcome.error is not None:

@@ -102,10 +102,12 @@ class ImageTagger:
     async def _judge_by(self, client: CachedClient, picture: _Picture, tags: Tags) -> _Judged:
         known = await client.load_answers(picture.identity)
         if not self._config.image.parts:  # else the whole is one of several views
-            found = client.find_answer(known, FrameQuery(0.0, tags, Purpose.STILL))
+            found = client.find_answer(
+                known, FrameQuery(0.0, tags, Purpose.STILL), client.still_style
+            )
             if found is not None and all(tag in found.verdicts for tag in tags):
                 return _Judged(found.verdicts, Coverage(asked=1, answered=1))
-        views = await picture.views(client.image_shape(Purpose.STILL))
+        views = await picture.views(client.still_style.shape)
         if views.kind is ViewKind.MOVING:
             moving = f"{picture.identity} moving"
             known = await client.load_answers(moving)
@@ -187,12 +189,14 @@ async def _judge_frames(
 async def _judge_frame(
     client: CachedClient, cache_key: str, known: CachedAnswers, frame: Frame, tags: Tags
 ) -> _Judged:
-    found = client.find_answer(known, FrameQuery(frame.time_s, tags, Purpose.STILL))
+    found = client.find_answer(
+        known, FrameQuery(frame.time_s, tags, Purpose.STILL), client.still_style
+    )
     verdicts = dict(found.verdicts) if found else {}
     left = tuple(tag for tag in tags if tag not in verdicts)
     if left:
         query = FrameQuery(frame.time_s, left, Purpose.STILL)
-        verdicts |= await client.ask_frame(cache_key, query, frame)
+        verdicts |= await client.ask_still(cache_key, query, frame)
     return _Judged(verdicts, Coverage(asked=1, answered=1, calls=1 if left else 0))
 
 

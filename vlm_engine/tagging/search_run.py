@@ -173,7 +173,7 @@ class FrameBatch:
     @property
     def shape(self) -> ImageShape:
         """The size of its pictures."""
-        return self.client.image_shape(self.queries[0].purpose)
+        return self.search.styles[self.client].shape
 
     def add(self, picture: Picture) -> None:
         """Take the frame of the next query."""
