@@ -138,7 +138,7 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class QuestionStyle:
-    """How a model is asked about the frames of a video: the form of its answers, and the size of
+    """Style of the questions about the frames of a video: the form of the answers, and the size of
     the pictures.
     """
 

@@ -42,8 +42,14 @@ def test_the_request_is_shown_and_nothing_is_sent(command, vlm):
     assert vlm.counters.requests == 0
 
 
-def test_a_second_look_asks_for_verdicts_about_a_larger_picture(command):
-    done = command("prompt", "--tags", "Foul", "--for", "second look")
+def test_form_and_size_of_frames_are_as_the_settings_say(command, engine_yaml):
+    file = engine_yaml(
+        tag_list=["Foul"],
+        api_base_url="http://127.0.0.1:9",
+        answer_form="verdicts",
+        frame_size="full",
+    )
+    done = command("prompt", "--config", file, "--for", "second look")
     assert "at most 1024 pixels" in done.out
     assert 'Judge each tag of this list by itself: "yes"' in done.out
     assert '"model" is added once the server has told which one it has loaded' in done.out

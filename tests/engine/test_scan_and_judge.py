@@ -94,7 +94,7 @@ async def test_scans_go_to_the_small_model_the_rest_to_the_large(video, store):
         with closing(sqlite3.connect(store)) as db:
             join = "JOIN answer_subject ON answer_subject.id = answer.subject"
             kept = set(db.execute(f"SELECT model, form, max_side FROM answer {join}"))
-        assert kept == {(SMALL, "list", 256), (LARGE, "verdicts", 1024)}
+        assert kept == {(SMALL, "list", 256), (LARGE, "list", 512)}
         (found,) = result.findings
         scanned = [seen.scanned for _, seen in found.observations]
         assert (sum(scanned), len(scanned) - sum(scanned)) == (

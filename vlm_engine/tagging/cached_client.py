@@ -176,7 +176,9 @@ class CachedClient:
         self, cache_key: str, query: FrameQuery, frame: Frame
     ) -> Mapping[str, Verdict]:
         """Return one verdict for every tag of the query, stored. Raises as ``Client.ask``."""
-        return (await self._ask_alone(cache_key, query, frame, self.still_style)).verdicts
+        style = self.still_style
+        keep = partial(self._keep, cache_key, [(query, frame)], style)
+        return (await self._client.ask(_question(query, frame, style.form), keep)).verdicts
 
     async def ask_frames(
         self, cache_key: str, frames: Sequence[tuple[FrameQuery, Frame]], style: QuestionStyle
@@ -192,18 +194,13 @@ class CachedClient:
                 return outcomes
         outcomes = []
         for query, frame in frames:
+            keep = partial(self._keep, cache_key, [(query, frame)], style)
             try:
-                answer = await self._ask_alone(cache_key, query, frame, style)
+                answer = await self._client.ask(_question(query, frame, style.form), keep)
                 outcomes.append(FrameOutcome(answer.verdicts, calls=1))
             except _FRAME_ERRORS as error:  # an unusable reply was paid for, too
                 outcomes.append(FrameOutcome({}, error, calls=int(isinstance(error, ReplyError))))
         return outcomes
-
-    async def _ask_alone(
-        self, cache_key: str, query: FrameQuery, frame: Frame, style: QuestionStyle
-    ) -> Answer:
-        keep = partial(self._keep, cache_key, [(query, frame)], style)
-        return await self._client.ask(_question(query, frame, style.form), keep)
 
     async def _ask_together(
         self, cache_key: str, frames: Sequence[tuple[FrameQuery, Frame]], style: QuestionStyle
