@@ -28,8 +28,9 @@ from numpy.typing import NDArray
 
 from benchmarks.memory import peak_mb
 from benchmarks.oracle import Numbers, Oracle, Presence, drive, marked
-from benchmarks.scores import Cost, Score, Summary, score
-from benchmarks.simulated import ALL, NOISES, YARDSTICKS, Results, Strategy, searching
+from benchmarks.scores import Cost, Results, Score, Summary, score
+from benchmarks.simulated import ALL, NOISES
+from benchmarks.strategies import YARDSTICKS, Strategy, searching
 from benchmarks.tokens import SMALL_LIST, RequestStyle
 from benchmarks.world import World, cut_hints, tag_names
 from sandbox.videos import LabelledVideo, VideoSpec, generate

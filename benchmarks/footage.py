@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from benchmarks.oracle import Numbers, Oracle, Presence
 from benchmarks.processes import spread
-from benchmarks.scores import Cost, Score, Summary, score
-from benchmarks.simulated import SEARCH, YARDSTICKS, Results, Strategy, searching
+from benchmarks.scores import Cost, Results, Score, Summary, score
+from benchmarks.strategies import SEARCH, YARDSTICKS, Strategy, searching
 from benchmarks.tokens import SMALL, SMALL_LIST, RequestStyle
 from vlm_engine.types import Cut, Span, VideoInfo
 
@@ -217,6 +217,11 @@ def _run(job: tuple[Path, str, str, str]) -> dict[str, Score]:
         cost = Cost.of(oracle.bill, programme.info.duration_s, time.process_time() - begun_s)
         scores[strategy] = programme.scored(spans, truth, cost)
     return scores
+
+
+def programmes_in(results: Results) -> list[str]:
+    """Return the names of the programmes that were measured."""
+    return list(dict.fromkeys(name.rpartition(", ")[2] for name, _ in results))
 
 
 def over(results: Results, truth: str, strategy: str) -> Summary:

@@ -1,4 +1,4 @@
-"""Calls per hour against F1, as a picture that needs nothing to be drawn with."""
+"""Model seconds per hour of video against F1, as a picture that needs nothing to be drawn with."""
 
 from __future__ import annotations
 
@@ -6,27 +6,25 @@ import math
 from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape
 
+from benchmarks.deployments import Deployment
 from benchmarks.scores import Summary
 
 _WIDTH, _HEIGHT = 760, 440
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 20, 34, 52
-_CALLS_TICKS = (100, 200, 500, 1000, 2000, 5000, 10000, 20000)
-_STYLE = (
-    "text{font:13px sans-serif;fill:#333}"
-    ".grid{stroke:#ddd}.line{fill:none;stroke:#0a6;stroke-width:2}"
-)
+_TICKS = (20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
+_STYLE = "text{font:13px sans-serif;fill:#333}.grid{stroke:#ddd}.line{fill:none;stroke-width:2}"
 
 
 class _Axes:
-    """Positions in the picture: calls on a logarithmic scale, F1 on a linear one."""
+    """Positions in the picture: seconds on a logarithmic scale, F1 on a linear one."""
 
     def __init__(self, points: Sequence[Summary]) -> None:
-        calls = [point.calls_per_hour for point in points]
-        self.low, self.high = min(calls) / 1.25, max(calls) * 1.7
+        seconds = [_seconds(point) for point in points]
+        self.low, self.high = min(seconds) / 1.25, max(seconds) * 1.7
         self.floor = math.floor(10 * min(point.f1 for point in points)) / 10
 
-    def x(self, calls: float) -> float:
-        share = math.log(calls / self.low) / math.log(self.high / self.low)
+    def x(self, seconds: float) -> float:
+        share = math.log(seconds / self.low) / math.log(self.high / self.low)
         return _LEFT + share * (_WIDTH - _LEFT - _RIGHT)
 
     def y(self, f1: float) -> float:
@@ -35,12 +33,14 @@ class _Axes:
     def grid(self) -> list[str]:
         drawn = []
         bottom = _HEIGHT - _BOTTOM
-        for calls in (calls for calls in _CALLS_TICKS if self.low <= calls <= self.high):
-            x = self.x(calls)
+        for seconds in (tick for tick in _TICKS if self.low <= tick <= self.high):
+            x = self.x(seconds)
             drawn.append(
                 f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{bottom}"/>'
             )
-            drawn.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{calls}</text>')
+            drawn.append(
+                f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{seconds}</text>'
+            )
         for tenth in range(round(10 * self.floor), 11):
             y = self.y(tenth / 10)
             drawn.append(
@@ -54,46 +54,57 @@ class _Axes:
 
 
 def frontier_plot(
-    search: Sequence[Summary], default: Summary, others: Mapping[str, Summary]
+    search: Sequence[Summary], told: Sequence[Summary], others: Mapping[str, Summary]
 ) -> str:
-    """Return an SVG: the search's prices as a line, its default a larger point on it, everybody
-    else a point with a name.
+    """Return an SVG: the search over its efforts as a line, the default first; the same where
+    the model tells calibrated confidences (``told``); everybody else a point with a name.
     """
-    axes = _Axes([*search, default, *others.values()])
-    ranked = sorted([*search, default], key=lambda point: point.calls_per_hour)
-    path = " ".join(
-        f"{axes.x(point.calls_per_hour):.1f},{axes.y(point.f1):.1f}" for point in ranked
-    )
-    marks = [f'<polyline class="line" points="{path}"/>']
-    marks += [_dot(axes, point, 3, "#0a6") for point in search]
-    marks += [_dot(axes, default, 6, "#0a6"), _label(axes, default, "search", above=True)]
+    axes = _Axes([*search, *told, *others.values()])
+    marks = _line(axes, search, "#0a6", "search") + _line(axes, told, "#06a", "with confidences")
     for name, point in others.items():
         is_over_another = any(_is_just_below(axes, other, point) for other in others.values())
         marks += [_dot(axes, point, 5, "#c50"), _label(axes, point, name, above=is_over_another)]
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">'
     titles = [
-        f"<title>Calls per hour of video against F1</title><style>{_STYLE}</style>",
+        f"<title>Model seconds per hour of video against F1</title><style>{_STYLE}</style>",
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/>',
         f'<text x="{_LEFT}" y="20">F1 at a temporal IoU of .5, all noise levels together</text>',
         f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 10}" text-anchor="end">'
-        "calls per hour of video</text>",
+        f"model seconds per hour of video, {Deployment.GAMING_PC}</text>",
     ]
     return "\n".join([head, *titles, *axes.grid(), *marks, "</svg>", ""])
 
 
+def _line(axes: _Axes, points: Sequence[Summary], colour: str, name: str) -> list[str]:
+    default, *_ = points
+    path = " ".join(
+        f"{axes.x(_seconds(point)):.1f},{axes.y(point.f1):.1f}"
+        for point in sorted(points, key=_seconds)
+    )
+    return [
+        f'<polyline class="line" stroke="{colour}" points="{path}"/>',
+        *(_dot(axes, point, 6 if point is default else 3, colour) for point in points),
+        _label(axes, default, name, above=True),
+    ]
+
+
+def _seconds(point: Summary) -> float:
+    return point.seconds_per_hour[Deployment.GAMING_PC]
+
+
 def _is_just_below(axes: _Axes, point: Summary, upper: Summary) -> bool:
     """Return True if a point is where the name of a higher one would be written below it."""
-    aside = axes.x(point.calls_per_hour) - axes.x(upper.calls_per_hour)
+    aside = axes.x(_seconds(point)) - axes.x(_seconds(upper))
     return abs(aside) < 80 and 0 < axes.y(point.f1) - axes.y(upper.f1) < 40
 
 
 def _dot(axes: _Axes, point: Summary, radius: int, colour: str) -> str:
-    x, y = axes.x(point.calls_per_hour), axes.y(point.f1)
+    x, y = axes.x(_seconds(point)), axes.y(point.f1)
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{colour}"/>'
 
 
 def _label(axes: _Axes, point: Summary, name: str, *, above: bool) -> str:
     """Beside the point, and on the side where there is room."""
-    x, y = axes.x(point.calls_per_hour), axes.y(point.f1) + (-12 if above else 20)
+    x, y = axes.x(_seconds(point)), axes.y(point.f1) + (-12 if above else 20)
     anchor = "end" if x > 0.7 * _WIDTH else "middle"
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(name)}</text>'

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from statistics import fmean, median
 
-from benchmarks.deployments import RATES, Usage
+import numpy as np
+
+from benchmarks.deployments import RATES, Deployment, Usage
 from benchmarks.oracle import Bill
 from benchmarks.world import SHORT_S
 from vlm_engine.spans import match
 from vlm_engine.types import Purpose, Span
 
+Results = Mapping[tuple[str, str], "Summary"]
+"""By (setting, strategy)."""
 Truth = Mapping[str, Sequence[tuple[float, float]]]
 
 
@@ -169,6 +174,41 @@ class Summary:
 
     def _per_hour(self, counts: Iterable[float]) -> float:
         return _share(sum(counts), self.hours, 0.0)
+
+
+def seconds_for(points: Sequence[Summary], f1: float, deployment: Deployment) -> float | None:
+    """Seconds per hour at which a frontier reaches this F1, between its points on a straight line;
+    None where it never does.
+    """
+    points = sorted(points, key=lambda point: point.seconds_per_hour[deployment])
+    if points[0].f1 >= f1:
+        return points[0].seconds_per_hour[deployment]
+    for below, above in pairwise(points):
+        if above.f1 >= f1:
+            share = (f1 - below.f1) / (above.f1 - below.f1)
+            low, high = (point.seconds_per_hour[deployment] for point in (below, above))
+            return low + share * (high - low)
+    return None
+
+
+def at_seconds(points: Sequence[Summary], other: Summary, name: str, share: float = 1.0) -> float:
+    """Return the value ``name`` of a frontier at a share of the seconds of ``other`` on a gaming
+    PC, between its points on a straight line; beyond its ends, that of the end.
+    """
+    of = Deployment.GAMING_PC
+    points = sorted(points, key=lambda point: point.seconds_per_hour[of])
+    return float(
+        np.interp(
+            share * other.seconds_per_hour[of],
+            [point.seconds_per_hour[of] for point in points],
+            [getattr(point, name) for point in points],
+        )
+    )
+
+
+def f1_for(points: Sequence[Summary], other: Summary) -> float:
+    """Return the F1 of a frontier at the seconds of ``other``."""
+    return at_seconds(points, other, "f1")
 
 
 def _share(part: float, whole: float, of_nothing: float = 1.0) -> float:

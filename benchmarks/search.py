@@ -1,5 +1,5 @@
-"""Measure the search beside other ways to look: what is found, for how many questions (``make
-bench-search``). ``make bench-search``.
+"""Measure the search beside other ways to look: what is found, in how many seconds of a model's
+time (``make bench-search``).
 
 One run in four parts: simulated videos, for statistics; real footage, as two real networks saw it;
 a model that never errs; and generated videos, decoded and asked through an endpoint on loopback.
@@ -24,16 +24,9 @@ from benchmarks.claims import claims, paired_claims
 from benchmarks.filmed import MISTAKES, Film, Mistakes, film_all, films
 from benchmarks.plot import frontier_plot
 from benchmarks.report import claims_table, paired_table, report
-from benchmarks.simulated import (
-    ALL,
-    SEARCH,
-    YARDSTICKS,
-    Plan,
-    Results,
-    frontier,
-    simulate,
-    simulate_pairs,
-)
+from benchmarks.scores import Results
+from benchmarks.simulated import ALL, ALL_TOLD, Plan, Simulated, simulate, simulate_pairs
+from benchmarks.strategies import SEARCH, YARDSTICKS, frontier
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGE, PLOT = "benchmarks.md", "search-frontier.svg"
@@ -86,13 +79,14 @@ def run(extent: Extent, docs: Path) -> str:
     names = footage.programmes(extent.footage)[: extent.programmes]
     real = footage.measure(extent.footage, names, processes)
     perfect = seen.count(extent.seen_videos, extent.plan.seeds[0], processes)
-    main, sensitivity = simulate(extent.plan)
+    simulated = simulate(extent.plan)
     with tempfile.TemporaryDirectory() as folder:
         filmed = film_all(Path(folder), extent.films, extent.mistakes)
-    promised = claims(main, sensitivity, filmed, real, perfect.get("all", seen.Seen()))
-    text = report(main, sensitivity, filmed, real, perfect, promised)
-    (docs / PLOT).write_text(_plot(main), encoding="utf-8")
-    text = f"![Calls per hour against F1]({PLOT})\n\n{text}\n\n{_extent(extent, main, begun_s)}"
+    promised = claims(simulated, filmed, real, perfect.get("all", seen.Seen()))
+    text = report(simulated, filmed, real, perfect, promised)
+    (docs / PLOT).write_text(_plot(simulated), encoding="utf-8")
+    picture = f"![Model seconds per hour of video against F1]({PLOT})"
+    text = f"{picture}\n\n{text}\n\n{_extent(extent, simulated.main, begun_s)}"
     page = docs / PAGE
     page.write_text(
         _PART.sub(lambda part: f"{part[1]}{text}\n{part[2]}", page.read_text(encoding="utf-8")),
@@ -101,9 +95,13 @@ def run(extent: Extent, docs: Path) -> str:
     return text
 
 
-def _plot(main: Results) -> str:
-    search = [main[ALL, name] for name in frontier()]
-    return frontier_plot(search, main[ALL, SEARCH], {name: main[ALL, name] for name in YARDSTICKS})
+def _plot(simulated: Simulated) -> str:
+    main, told = simulated.main, simulated.told
+    return frontier_plot(
+        [main[ALL, name] for name in frontier()],
+        [told[ALL_TOLD, name] for name in frontier()],
+        {name: main[ALL, name] for name in YARDSTICKS},
+    )
 
 
 def _extent(extent: Extent, main: Results, begun_s: float) -> str:

@@ -7,28 +7,35 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from typing import Any
 
+from benchmarks.break_even import ways
 from benchmarks.noisy_model import Noise, NoisyModel
-from benchmarks.oracle import Oracle, drive
 from benchmarks.pair import scanned_by
 from benchmarks.processes import spread
-from benchmarks.scores import Cost, Score, Summary, score
-from benchmarks.tokens import SMALL_LIST, SMALL_LISTS, RequestStyle, Styles, styles
-from benchmarks.upstream import upstream
+from benchmarks.scores import Cost, Results, Score, Summary, score
+from benchmarks.strategies import (
+    BUDGET,
+    BUDGETED,
+    DENSE,
+    MORE_EFFORT,
+    PLAIN,
+    PLAIN_WIDE,
+    REC,
+    SEARCH,
+    YARDSTICKS,
+    Strategy,
+    as_it_was,
+    frontier,
+    searching,
+    with_effort,
+)
 from benchmarks.world import World, draw_video
-from benchmarks.yardsticks import dense, plain, rec
-from vlm_engine.config.models import SearchConfig
-from vlm_engine.search import VideoSearch
-from vlm_engine.types import Span
-
-Strategy = Callable[[Oracle], tuple[Span, ...]]
-Results = Mapping[tuple[str, str], Summary]
-"""By (setting, strategy)."""
+from benchmarks.yardsticks import rec
 
 _Scored = tuple[str, str, str, Score]
 _log = logging.getLogger(__name__)
@@ -36,9 +43,6 @@ _log = logging.getLogger(__name__)
 NOISES = {"none": Noise(), "5 / 0.5 %": Noise(0.05, 0.005), "10 / 2 %": Noise(0.1, 0.02)}
 MILD, HARSH = "5 / 0.5 %", "10 / 2 %"
 ALL = "all noise levels"
-SEARCH, BUDGETED = "search", "search, at most 450 calls per hour"
-REC, DENSE = "REC", "dense 2 s + HMM"
-PLAIN, PLAIN_WIDE = "dense 2 s, read plainly", "dense 4 s, read plainly"
 USUAL, MANY_TAGS = "as a rule", "35 tags"
 POOR_CUTS, NO_CUTS = "poor cut hints (recall .6, precision .4)", "no cut hints"
 VERDICTS_ONLY, CALIBRATED, TOO_SURE = (
@@ -54,65 +58,14 @@ UNINFORMED, SURE_NOES = (
 LIFELIKE = "shots filled, fades, false hints, misses by tag, together"
 LIFELIKE_TOLD = f"{LIFELIKE}, with modest yeses and sure noes"
 
+ALL_TOLD = "calibrated confidences, all noise levels"
 PAIRED = "a judge without mistakes"
 SCANNED_MILD, SCANNED_HARSH = (
     f"scanned by a model with {MILD} mistakes",
     f"scanned by a model with {HARSH} mistakes",
 )
 
-EFFORTS = (0.25, 0.4, 0.6, 0.8, 1.6, 2.5)
-MORE_EFFORT = 1.6
-BUDGET = 450
 _LONG_EVENT_S = 20.0
-
-
-def searching(oracle: Oracle, asked: Styles = SMALL_LISTS, **settings: float) -> tuple[Span, ...]:
-    """Return the engine's own search, with these settings; it asks in these styles."""
-    oracle.styles = asked
-    return drive(
-        VideoSearch(oracle.video, oracle.tags, SearchConfig.model_validate(settings)), oracle
-    )
-
-
-def in_sheets(oracle: Oracle, factor: float) -> tuple[Span, ...]:
-    """Return the same with four frames of the scan in a request, where the model errs so many times
-    as often as with one.
-
-    ``oracle`` has to be a ``NoisyModel``.
-    """
-    assert isinstance(oracle, NoisyModel)
-    sheet = RequestStyle(pictures=4)
-    oracle.factors = {sheet: factor}
-    return searching(oracle, styles(SMALL_LIST, sheet))
-
-
-YARDSTICKS: Mapping[str, Strategy] = {
-    DENSE: partial(dense, interval_s=2.0),
-    "dense 4 s + HMM": partial(dense, interval_s=4.0),
-    PLAIN: partial(plain, interval_s=2.0),
-    PLAIN_WIDE: partial(plain, interval_s=4.0),
-    REC: rec,
-    "upstream, 8 s, as documented": partial(upstream, interval_s=8.0),
-    "upstream, 80 s, as shipped": partial(upstream, interval_s=80.0, as_coded=True),
-}
-
-
-def with_effort(effort: float) -> str:
-    """Return the name of the search that looks so hard."""
-    return f"search, effort {effort:g}"
-
-
-SHEETS: Mapping[str, Strategy] = {
-    f"search, four scan frames in one question, {factor:g} x the errors there": partial(
-        in_sheets, factor=factor
-    )
-    for factor in (1.0, 1.5, 2.0)
-}
-
-
-def frontier() -> dict[str, Strategy]:
-    """Return the search at other prices."""
-    return {with_effort(effort): partial(searching, effort=effort) for effort in EFFORTS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,31 +176,47 @@ class Plan:
     processes: int = 2
 
 
-def simulate(plan: Plan) -> tuple[Results, Results]:
-    """Results by (noise, strategy) with ``ALL`` for all together, and by (sensitivity setting or
-    ``PAIRED``, strategy).
+@dataclass(frozen=True, slots=True)
+class Simulated:
+    """Results of every part.
+
+    ``main``: by noise, with ``ALL`` for all together. ``told``: the same videos and noises as
+    ``ALL_TOLD``, from a model that tells its confidences. ``worlds``: by sensitivity setting.
+    ``ways``: by how much worse the model does, and way to ask. ``paired``: a small model scans.
     """
-    main = list(_main_jobs(plan))
-    done = _done([*main, *_sensitivity_jobs(plan), *_paired_jobs(plan)], plan.processes)
-    by_noise = [scored for part in done[: len(main)] for scored in part]
-    everything = [(ALL, strategy, summary) for _, _, strategy, summary in by_noise]
-    named = [(noise, strategy, summary) for _, noise, strategy, summary in by_noise]
-    return _summed([*named, *everything]), _by_setting(done[len(main) :])
+
+    main: Results
+    told: Results
+    worlds: Results
+    ways: Results
+    paired: Results
+
+
+def simulate(plan: Plan) -> Simulated:
+    """Simulate everything."""
+    parts = [
+        list(part(plan))
+        for part in (_main_jobs, _told_jobs, _sensitivity_jobs, _way_jobs, _paired_jobs)
+    ]
+    done = iter(_done([job for part in parts for job in part], plan.processes))
+    first, *others = [[scored for _ in part for scored in next(done)] for part in parts]
+    everything = [(ALL, strategy, summary) for _, _, strategy, summary in first]
+    by_noise = [(noise, strategy, summary) for _, noise, strategy, summary in first]
+    return Simulated(_summed([*by_noise, *everything]), *map(_by_setting, others))
 
 
 def simulate_pairs(plan: Plan) -> Results:
     """Only the part with a small model that scans for a large one."""
-    return _by_setting(_done(list(_paired_jobs(plan)), plan.processes))
+    done = _done(list(_paired_jobs(plan)), plan.processes)
+    return _by_setting([scored for part in done for scored in part])
 
 
 def _done(jobs: Sequence[_Job], processes: int) -> list[list[_Scored]]:
     return _gathered(spread(_run, jobs, processes), len(jobs))
 
 
-def _by_setting(done: Iterable[Iterable[_Scored]]) -> Results:
-    return _summed(
-        [(setting, strategy, summary) for part in done for setting, _, strategy, summary in part]
-    )
+def _by_setting(scores: Iterable[_Scored]) -> Results:
+    return _summed([(setting, strategy, summary) for setting, _, strategy, summary in scores])
 
 
 def _gathered(results: Iterable[list[_Scored]], expected: int) -> list[list[_Scored]]:
@@ -262,21 +231,36 @@ def _main_jobs(plan: Plan) -> Iterator[_Job]:
     budgeted = partial(searching, questions_per_hour=BUDGET)
     strategies: dict[str, Strategy] = {
         **YARDSTICKS,
-        SEARCH: searching,
         **frontier(),
+        **as_it_was(),
         BUDGETED: budgeted,
-        **SHEETS,
     }
     for seed, share, median_s in product(plan.seeds, plan.coincidences, plan.shot_medians_s):
         world = World(cut_coincidence=share, shot_median_s=median_s, duration_s=plan.duration_s)
         yield _Job("", world, NOISES, (seed, round(10 * share), round(median_s)), strategies)
 
 
+def _told_jobs(plan: Plan) -> Iterator[_Job]:
+    """Return the videos of the main part, and a model with calibrated confidences."""
+    noises = {name: replace(noise, confidence=1.0) for name, noise in NOISES.items()}
+    for job in _main_jobs(plan):
+        yield replace(job, setting=ALL_TOLD, noises=noises, strategies=frontier())
+
+
+def _way_jobs(plan: Plan) -> Iterator[_Job]:
+    """Return those of the first seed, for every way to ask, where the model errs."""
+    erring = {name: NOISES[name] for name in (MILD, HARSH)}
+    for job in _main_jobs(replace(plan, seeds=plan.seeds[:1])):
+        for setting, share, strategies in ways():
+            noises = {name: replace(noise, blind_share=share) for name, noise in erring.items()}
+            yield replace(job, setting=setting, noises=noises, strategies=strategies)
+
+
 def _paired_jobs(plan: Plan) -> Iterator[_Job]:
     """Return the videos of the main part: a judge that makes no mistakes, alone and with one that
     scans for it.
     """
-    scanned = {
+    scanned: dict[str, Strategy] = {
         name: partial(scanned_by, noise=NOISES[noise])
         for name, noise in ((SCANNED_MILD, MILD), (SCANNED_HARSH, HARSH))
     }

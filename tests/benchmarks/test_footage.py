@@ -19,7 +19,7 @@ from benchmarks.footage import (
     programmes,
 )
 from benchmarks.scores import Cost
-from benchmarks.simulated import DENSE, PLAIN, PLAIN_WIDE, SEARCH
+from benchmarks.strategies import DENSE, PLAIN, PLAIN_WIDE, SEARCH
 from vlm_engine.types import Span
 
 SIMPLE = (DENSE, PLAIN, PLAIN_WIDE)

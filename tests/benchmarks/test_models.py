@@ -10,6 +10,7 @@ import pytest
 from benchmarks.filmed import FilmModel, Mistakes, measure
 from benchmarks.noisy_model import Noise, NoisyModel
 from benchmarks.pair import Pair
+from benchmarks.tokens import FULL, SMALL_LIST, RequestStyle
 from benchmarks.world import SHORT_S, SimulatedVideo, World, draw_video
 from sandbox.videos import VideoSpec, generate
 from vlm_engine.testing import running
@@ -63,10 +64,12 @@ def test_cut_hints_are_as_good_as_asked_for(recall, false_cuts, precision):
     assert np.mean(apart_s.min(1) <= 0.1) == pytest.approx(precision, abs=0.09)
 
 
-def judged(model: NoisyModel, every: int = 12) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def judged(
+    model: NoisyModel, style: RequestStyle = SMALL_LIST
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Return truth, verdicts and probabilities over a video."""
-    numbers = np.arange(5, model.frames, every)
-    return model.truth_at(numbers / model.video.frame_rate), *model.judge(numbers)
+    numbers = np.arange(5, model.frames, 12)
+    return model.truth_at(numbers / model.video.frame_rate), *model.judge(numbers, style)
 
 
 @pytest.mark.parametrize(("missed", "invented"), [(0.0, 0.0), (0.1, 0.02)])
@@ -74,6 +77,22 @@ def test_the_model_errs_at_its_rates(video, missed, invented):
     truth, present, _ = judged(NoisyModel(video, Noise(missed, invented), (1,)))
     assert np.mean(~present[truth]) == pytest.approx(missed, abs=missed / 5)
     assert np.mean(present[~truth]) == pytest.approx(invented, abs=invented / 5)
+
+
+def test_small_pictures_hide_blind_tags_and_double_errors(video):
+    model, few = NoisyModel(video, Noise(0.1, 0.0, blind_share=0.2), (1,)), Noise(0.1, 0.0)
+    truth, full, _ = judged(model, style=RequestStyle(side=FULL))
+    assert (full == judged(NoisyModel(video, few, (1,)))[1]).all()
+    _, small, _ = judged(model)
+    blind = (full & ~small).any(0)
+    assert blind.sum() <= 7
+    missed = (truth & ~small)[:, blind].sum() / truth[:, blind].sum()
+    assert missed == pytest.approx(0.64, abs=0.1)
+    worse = NoisyModel(video, few, (1,))
+    worse.factors = {SMALL_LIST: 2.0}
+    _, twice, _ = judged(worse)
+    assert not (twice & ~full)[truth].any()
+    assert np.mean(~twice[truth]) == pytest.approx(0.2, abs=0.03)
 
 
 @pytest.mark.parametrize(("factor", "is_calibrated"), [(1.0, True), (2.0, False)])

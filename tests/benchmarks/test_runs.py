@@ -11,12 +11,14 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks import images, pool, search, store, video
+from benchmarks.break_even import WAYS
 from benchmarks.filmed import DECODED, SIMULATED_CUTS, UNDECODED
 from benchmarks.pool_report import claims
 from benchmarks.pool_scenes import POOL, Extent, Scene, quick
 from benchmarks.pool_server import Endpoint, Fault
-from benchmarks.simulated import DENSE, REC, SCANNED_HARSH, SCANNED_MILD
+from benchmarks.simulated import SCANNED_HARSH, SCANNED_MILD
 from benchmarks.store_rerun import Rerun
+from benchmarks.strategies import DENSE, REC
 
 QUICK = (Endpoint(4, 0.01), Endpoint(2, 0.02))
 Rows = dict[str, list[str]]
@@ -75,7 +77,9 @@ def test_search(tmp_path):
     assert rows(page, "What was promised")
     pair = rows(page, "Simulated: a small model scans")
     assert [*pair] == ["alone", SCANNED_MILD, SCANNED_HARSH]
-    assert int(pair[SCANNED_HARSH][0]) < int(pair["alone"][0]) < int(pair[SCANNED_HARSH][1])
+    assert int(pair[SCANNED_HARSH][1]) < int(pair["alone"][1]) < int(pair[SCANNED_HARSH][2])
+    asked = rows(page, "Simulated: small pictures and short answers")
+    assert asked.keys() == WAYS.keys()
     drawn = ElementTree.fromstring((tmp_path / search.PLOT).read_text(encoding="utf-8"))
     assert {"search", REC, DENSE} <= {element.text for element in drawn.iter()}
     for circle in (element for element in drawn.iter() if element.tag.endswith("circle")):

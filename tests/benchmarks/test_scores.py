@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.claims import calls_for
-from benchmarks.deployments import Usage
+from benchmarks.deployments import Deployment, Usage
 from benchmarks.oracle import Bill
-from benchmarks.scores import Cost, Score, Summary, score
+from benchmarks.scores import Cost, Score, Summary, at_seconds, score, seconds_for
+from benchmarks.tokens import SMALL, RequestStyle, TokenCounts
 from vlm_engine.types import Purpose, Span
 
 TRUTH = {"Foul": ((10.0, 20.0), (40.0, 45.0)), "Goal": ((0.0, 60.0),), "Timeout": ()}
@@ -67,8 +67,28 @@ def test_the_price_of_an_f1_is_read_off_the_frontier():
         )
         for calls, tenths in ((800, 9), (200, 6), (500, 8))
     ]
-    prices = [calls_for(frontier, f1) for f1 in (0.7, 0.5, 0.95)]
-    assert prices == [pytest.approx(350), 200, None]
+    prices = [seconds_for(frontier, f1, Deployment.LAPTOP) for f1 in (0.7, 0.5, 0.95)]
+    assert prices == [pytest.approx(70), pytest.approx(40), None]
+    assert at_seconds(frontier, frontier[0], "f1", 0.5) == pytest.approx(0.8 - 0.2 / 3)
+
+
+def test_seconds_are_those_of_calls_and_tokens():
+    seconds = summary().seconds_per_hour
+    assert seconds[Deployment.LAPTOP] == pytest.approx(20 + 280 + 2.4 + 50)
+    assert seconds[Deployment.GAMING_PC] == pytest.approx(6 + 42 + 0.42 + 24)
+    assert seconds[Deployment.SERVER] == pytest.approx(1.5 + 4.9 + 0.048 + 1.6)
+
+
+def test_names_are_charged_where_not_all_tags_are_asked():
+    tags = ("Break-away", "Foul", "Goal", "Turnover")
+    counts = TokenCounts(tags, 1920, 1080)
+    asked = [tags, tags[:1], tags[1:], tags[:2]]
+    lengths = [counts.names(some) for some in asked]
+    assert lengths[0] == 0
+    assert lengths[1] == lengths[2] > 0
+    usage = counts.usage(RequestStyle(pictures=2), asked, [[False] * len(some) for some in asked])
+    assert (usage.calls, usage.image_tokens) == (2, 4 * counts.picture(SMALL))
+    assert usage.text_tokens == 12 * (2 + 4) + sum(lengths)
 
 
 def test_reliability_is_the_share_that_is_right():

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.noisy_model import Noise, NoisyModel
 from benchmarks.scores import Cost, Summary, score
-from benchmarks.simulated import Strategy, searching
+from benchmarks.strategies import Strategy, searching
 from benchmarks.tokens import TokenCounts
 from benchmarks.upstream import upstream
 from benchmarks.world import World, draw_video

@@ -1,0 +1,128 @@
+"""How much worse a model may judge small pictures or lists before other ways to ask pay.
+
+Only a real model can tell how much worse it does, so this is simulated for several answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+
+from benchmarks.noisy_model import NoisyModel
+from benchmarks.oracle import Oracle
+from benchmarks.scores import Results, Summary, f1_for
+from benchmarks.strategies import Strategy, searching
+from benchmarks.tokens import (
+    FULL,
+    FULL_LATER,
+    FULL_LISTS,
+    SMALL,
+    SMALL_LIST,
+    SMALL_LISTS,
+    SMALL_VERDICTS,
+    RequestStyle,
+    Styles,
+    styles,
+)
+from vlm_engine.types import Form, Span
+
+FACTORS = (1.0, 1.15, 1.25, 1.5, 2.0)
+BLIND_SHARES = (0.05, 0.2)
+_EFFORTS = (0.6, 1.0, 2.5)
+USUAL_WAY = "small pictures, lists"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A way to ask: which styles are ``worse``, and whether the usual way is worse alike."""
+
+    asked: Styles
+    worse: Callable[[RequestStyle], bool]
+    usual_is_worse: bool = True
+
+
+WAYS: Mapping[str, Way] = {
+    USUAL_WAY: Way(SMALL_LISTS, lambda style: True),
+    "second looks and edges at full size": Way(FULL_LATER, lambda style: style.side < FULL),
+    "everything at full size": Way(FULL_LISTS, lambda style: False),
+    "second looks and edges with verdicts": Way(
+        SMALL_VERDICTS, lambda style: style.form is Form.LIST
+    ),
+    "scan at 384 px": Way(
+        styles(SMALL_LIST, RequestStyle(side=384)), lambda style: style.side < SMALL, False
+    ),
+    "four frames of the scan in a request": Way(
+        styles(SMALL_LIST, RequestStyle(pictures=4)), lambda style: style.pictures > 1, False
+    ),
+}
+SEEING = tuple(WAYS)[:4]
+"""Those that are compared where tags are blind in small pictures."""
+
+
+def errors(factor: float) -> str:
+    """Return the name of the results where one way is so many times worse."""
+    return f"{factor:g} x"
+
+
+def blind(share: float) -> str:
+    """Return the name of the results where so many tags are blind in small pictures."""
+    return f"{share:.0%}" if share else errors(1.0)
+
+
+def with_effort(effort: float) -> str:
+    """Return the name of the usual way with so much effort."""
+    return USUAL_WAY if effort == 1 else f"{USUAL_WAY}, effort {effort:g}"
+
+
+def ways() -> Iterator[tuple[str, float, dict[str, Strategy]]]:
+    """Yield the name of each group of results, the share of blind tags in it, and what is run."""
+    for factor in FACTORS:
+        others: dict[str, Strategy] = {
+            name: partial(_asking, way=way, factor=factor) for name, way in WAYS.items()
+        }
+        efforts: dict[str, Strategy] = {
+            with_effort(effort): partial(_asking, way=WAYS[USUAL_WAY], factor=factor, effort=effort)
+            for effort in _EFFORTS
+        }
+        yield errors(factor), 0.0, {**others, **efforts}
+    for share in BLIND_SHARES:
+        seeing: dict[str, Strategy] = {
+            name: partial(_asking, way=WAYS[name], factor=1.0) for name in SEEING
+        }
+        yield blind(share), share, seeing
+
+
+def _asking(oracle: Oracle, way: Way, factor: float, effort: float = 1.0) -> tuple[Span, ...]:
+    assert isinstance(oracle, NoisyModel)
+    oracle.factors = {style: factor for style in way.asked.values() if way.worse(style)}
+    return searching(oracle, way.asked, effort=effort)
+
+
+def break_even(results: Results, name: str) -> float | None:
+    """Return the factor at which this way and the usual one reach the same F1 for the same seconds;
+    None where one of them is better throughout.
+    """
+    margins = [_margin(results, name, factor) for factor in FACTORS]
+    for (low, before), (high, after) in pairwise(zip(FACTORS, margins, strict=True)):
+        if (before < 0) != (after < 0):
+            return low + (high - low) * before / (before - after)
+    return None
+
+
+def _margin(results: Results, name: str, factor: float) -> float:
+    """Return the F1 above that of the usual way at the same seconds."""
+    other = results[errors(factor), name]
+    usual = usual_way(results, factor if WAYS[name].usual_is_worse else 1.0)
+    return other.f1 - f1_for(usual, other)
+
+
+def usual_way(results: Results, factor: float) -> Sequence[Summary]:
+    """Return the usual way with little and much effort."""
+    return [results[errors(factor), with_effort(effort)] for effort in _EFFORTS]
+
+
+def is_better(results: Results, name: str) -> bool:
+    """Return True if this way is better than the usual one where it errs no more."""
+    return _margin(results, name, 1.0) > 0
