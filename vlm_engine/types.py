@@ -214,6 +214,23 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerTimings:
+    """Times that a server tells of an answer.
+
+    ``prompt_s`` went into the ``prompt_tokens`` that were not in its cache, those of the pictures
+    included, ``answer_s`` into the ``answer_tokens``. Time in a queue is not in them.
+    """
+
+    prompt_s: float = 0.0
+    prompt_tokens: int = 0
+    answer_s: float = 0.0
+    answer_tokens: int = 0
+
+    def __add__(self, other: ServerTimings) -> ServerTimings:
+        return ServerTimings(*map(add, astuple(self), astuple(other)))
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """One verdict for each tag that was asked for, and its origin.
 
@@ -222,7 +239,8 @@ class Answer:
     could not be read. ``together``: the pictures were sent in one request. ``calls``: requests that
     were answered. ``by_another_model``: ``model`` answered although another was asked for.
     ``cached_tokens``: those of the prompt that the server had in its cache, None if it does not
-    tell. ``seconds``: the share of the endpoint's time that it took.
+    tell. ``seconds``: the share of the endpoint's time that it took. ``timings``: the times that
+    the server tells, if any.
     """
 
     verdicts: Mapping[str, Verdict]
@@ -237,6 +255,7 @@ class Answer:
     by_another_model: bool = False
     cached_tokens: int | None = None
     seconds: float = 0.0
+    timings: ServerTimings | None = None
 
     @property
     def by_picture(self) -> tuple[Mapping[str, Verdict], ...]:

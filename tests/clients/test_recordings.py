@@ -134,6 +134,9 @@ async def test_a_recorded_reply_becomes_the_right_answer(server, case):
             usage = got.body["usage"]
             tokens = (usage["prompt_tokens"], usage["completion_tokens"])
             assert (answer.prompt_tokens, answer.answer_tokens) == tokens
+            details = usage.get("prompt_tokens_details") or {}
+            assert answer.cached_tokens == details.get("cached_tokens")
+            assert (answer.timings is None) == ("timings" not in got.body)
             assert len(recorded.received) == 1
             return
         kind, words = expected

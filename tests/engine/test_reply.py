@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vlm_engine.errors import ReplyError
 from vlm_engine.reply import read, shortened, was_cut_off
-from vlm_engine.types import Form, Question
+from vlm_engine.types import Form, Question, ServerTimings
 
 TAGS = ("Basketball point", "Foul", "Break-away")
 LIST, VERDICTS = Form.LIST, Form.VERDICTS
@@ -590,3 +590,40 @@ def test_blanks_without_end_between_two_names_tell_nothing():
 
     assert verdict(20).present and verdict(20).probability is not None
     assert verdict(5000).present and verdict(5000).probability is None
+
+
+LLAMA_CPP = {"cache_n": 100, "prompt_n": 44, "prompt_ms": 250, "predicted_n": 7, "predicted_ms": 90}
+OLLAMA = {
+    "prompt_eval_count": 44,
+    "prompt_eval_duration": 250_000_000,
+    "eval_count": 7,
+    "eval_duration": 90_000_000,
+}
+
+
+def told(usage=None, **more):
+    counts = {"prompt_tokens": 144, "completion_tokens": 7, **(usage or {})}
+    return read({**body('{"tags": []}'), "usage": counts, **more}, Question(TAGS, LIST, b""))
+
+
+def test_tokens_from_the_cache_are_read_where_they_are_told():
+    assert told().cached_tokens is None
+    assert told({"prompt_tokens_details": None}).cached_tokens is None
+    assert told({"prompt_tokens_details": {"cached_tokens": 0}}).cached_tokens == 0
+    assert told({"prompt_tokens_details": {"cached_tokens": 90}}).cached_tokens == 90
+    assert told(timings=LLAMA_CPP).cached_tokens == 100
+
+
+def test_times_of_llama_cpp_and_ollama_are_read_in_seconds():
+    expected = ServerTimings(0.25, 44, 0.09, 7)
+    assert told().timings is None
+    assert told(timings=LLAMA_CPP).timings == expected
+    assert told(**OLLAMA).timings == told(OLLAMA).timings == expected
+
+
+@pytest.mark.parametrize("garbage", [-1, math.nan, math.inf, 10**400, "7", True, None, [], {}])
+def test_numbers_that_cannot_be_true_are_as_if_not_told(garbage):
+    assert told({"prompt_tokens_details": {"cached_tokens": garbage}}).cached_tokens is None
+    assert told({"prompt_tokens_details": garbage}, timings=garbage).cached_tokens is None
+    for name in set(LLAMA_CPP) - {"cache_n"}:
+        assert told(timings={**LLAMA_CPP, name: garbage}).timings is None

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 
@@ -31,12 +31,13 @@ from vlm_engine.errors import (
     WrongModelError,
 )
 from vlm_engine.prompt import longest_answer
-from vlm_engine.types import Answer, Question, Verdict
+from vlm_engine.types import Answer, Question, ServerTimings, Verdict
 
 CHECK_TIMEOUT_S = 5.0
 MOST_TOKENS = 4096
 _MOST_NAMED = 20
 _log = logging.getLogger(__name__)
+_Told = TypeVar("_Told", int, ServerTimings)
 
 
 class OneAtATimeError(Exception):
@@ -345,6 +346,8 @@ class OpenAIClient(Client):
             read.answer_tokens,
             read.more,
             by_another_model=self._is_stand_in(model),
+            cached_tokens=read.cached_tokens,
+            timings=read.timings,
         )
 
     def _is_stand_in(self, model: str) -> bool:
@@ -453,14 +456,29 @@ def _filled(answer: Answer, places: Sequence[int], other: Answer) -> Answer:
         prompt_tokens=answer.prompt_tokens + other.prompt_tokens,
         answer_tokens=answer.answer_tokens + other.answer_tokens,
         calls=answer.calls + other.calls,
+        cached_tokens=_sum(answer.cached_tokens, other.cached_tokens),
+        timings=_sum(answer.timings, other.timings),
     )
+
+
+def _sum(one: _Told | None, other: _Told | None) -> _Told | None:
+    """Return the sum of what a server may not tell."""
+    return None if one is None or other is None else one + other
 
 
 def _blank(answer: Answer, pictures: int) -> Answer:
     """Return an answer of the same model without verdicts about ``pictures``, and without cost."""
     more: tuple[dict[str, Verdict], ...] = ({},) * (pictures - 1)
     return replace(
-        answer, verdicts={}, more=more, raw="", prompt_tokens=0, answer_tokens=0, calls=0
+        answer,
+        verdicts={},
+        more=more,
+        raw="",
+        prompt_tokens=0,
+        answer_tokens=0,
+        calls=0,
+        cached_tokens=None if answer.cached_tokens is None else 0,
+        timings=answer.timings and ServerTimings(),
     )
 
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from vlm_engine.confidence import TokenStream
-from vlm_engine.reply import verdicts
+from vlm_engine.reply import usage, verdicts
 from vlm_engine.reply.text import answer_text, choice_of, cut_off_error, unreadable, was_cut_off
-from vlm_engine.types import Question, Verdict
+from vlm_engine.types import Question, ServerTimings, Verdict
 
 Verdicts = Mapping[str, Verdict]
-_MOST_TOKENS = 2**31 - 1  # of one request; what is more is no count
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +21,8 @@ class Reply:
     ``more``: the verdicts about each further picture of the question; of several pictures, those of
     which nothing could be read have none. ``model`` is "" and counts are 0 where the server does
     not tell. ``has_tokens``: it sent the log-probabilities of the tokens, so that a verdict without
-    a probability is one of which they told nothing.
+    a probability is one of which they told nothing. ``cached_tokens`` and ``timings`` are None
+    where the server does not tell.
     """
 
     verdicts: Verdicts
@@ -32,6 +32,8 @@ class Reply:
     answer_tokens: int = 0
     has_tokens: bool = False
     more: tuple[Verdicts, ...] = ()
+    cached_tokens: int | None = None
+    timings: ServerTimings | None = None
 
 
 def read(
@@ -59,10 +61,12 @@ def read(
         first,
         raw,
         model if isinstance(model, str) else "",
-        _count(body, "prompt_tokens"),
-        _count(body, "completion_tokens"),
+        usage.tokens(body, "prompt_tokens"),
+        usage.tokens(body, "completion_tokens"),
         has_tokens=stream is not None,
         more=tuple(more),
+        cached_tokens=usage.cached_tokens(body),
+        timings=usage.timings(body),
     )
 
 
@@ -96,11 +100,3 @@ def _kept_names(
     tags: tuple[str, ...], synonyms: tuple[tuple[str, tuple[str, ...]], ...]
 ) -> verdicts.Names:
     return verdicts.Names(tags, dict(synonyms))
-
-
-def _count(body: object, name: str) -> int:
-    usage = body.get("usage") if isinstance(body, dict) else None
-    count = usage.get(name) if isinstance(usage, dict) else None
-    if not isinstance(count, int) or isinstance(count, bool):
-        return 0
-    return count if 0 <= count <= _MOST_TOKENS else 0
