@@ -1,4 +1,4 @@
-"""How much worse a model may judge small pictures or lists before other ways to ask pay.
+"""Ways to ask, and up to where small pictures and lists pay if a model judges them worse.
 
 Only a real model can tell how much worse it does, so this is simulated for several answers.
 """
@@ -22,9 +22,10 @@ from benchmarks.tokens import (
     SMALL_LIST,
     SMALL_LISTS,
     SMALL_VERDICTS,
+    VERDICTS_LATER,
     RequestStyle,
     Styles,
-    styles,
+    by_purpose,
 )
 from vlm_engine.types import Form, Span
 
@@ -38,7 +39,7 @@ USUAL_WAY = "small pictures, lists"
 class Way:
     """A way to ask: which styles are ``worse``, and whether the usual way is worse alike."""
 
-    asked: Styles
+    styles: Styles
     worse: Callable[[RequestStyle], bool]
     usual_is_worse: bool = True
 
@@ -48,13 +49,14 @@ WAYS: Mapping[str, Way] = {
     "second looks and edges at full size": Way(FULL_LATER, lambda style: style.side < FULL),
     "everything at full size": Way(FULL_LISTS, lambda style: False),
     "second looks and edges with verdicts": Way(
-        SMALL_VERDICTS, lambda style: style.form is Form.LIST
+        VERDICTS_LATER, lambda style: style.form is Form.LIST
     ),
+    "everything with verdicts": Way(SMALL_VERDICTS, lambda style: False),
     "scan at 384 px": Way(
-        styles(SMALL_LIST, RequestStyle(side=384)), lambda style: style.side < SMALL, False
+        by_purpose(SMALL_LIST, RequestStyle(side=384)), lambda style: style.side < SMALL, False
     ),
     "four frames of the scan in a request": Way(
-        styles(SMALL_LIST, RequestStyle(pictures=4)), lambda style: style.pictures > 1, False
+        by_purpose(SMALL_LIST, RequestStyle(pictures=4)), lambda style: style.pictures > 1, False
     ),
 }
 SEEING = tuple(WAYS)[:4]
@@ -96,8 +98,8 @@ def ways() -> Iterator[tuple[str, float, dict[str, Strategy]]]:
 
 def _asking(oracle: Oracle, way: Way, factor: float, effort: float = 1.0) -> tuple[Span, ...]:
     assert isinstance(oracle, NoisyModel)
-    oracle.factors = {style: factor for style in way.asked.values() if way.worse(style)}
-    return searching(oracle, way.asked, effort=effort)
+    oracle.factors = {style: factor for style in way.styles.values() if way.worse(style)}
+    return searching(oracle, way.styles, effort=effort)
 
 
 def break_even(results: Results, name: str) -> float | None:

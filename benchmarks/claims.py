@@ -104,12 +104,12 @@ _SLACK = 0.01
 def _seconds(simulated: Simulated) -> Iterator[Claim]:
     main = simulated.main
     points = [main[ALL, name] for name in frontier()]
-    told = [simulated.told[ALL_TOLD, name] for name in frontier()]
+    calibrated = [simulated.calibrated[ALL_TOLD, name] for name in frontier()]
     dense = f"model seconds at the F1 of {DENSE} less {_SLACK:g}, of its seconds"
     yield _share(dense, _DENSE_SHARE, points, main[ALL, DENSE], _SLACK)
     yield _share(f"{dense} (the goal)", _GOAL, points, main[ALL, DENSE], _SLACK)
     yield _share(
-        f"{dense}, with calibrated confidences", _TOLD_SHARE, told, main[ALL, DENSE], _SLACK
+        f"{dense}, with calibrated confidences", _TOLD_SHARE, calibrated, main[ALL, DENSE], _SLACK
     )
     rec = f"model seconds at the F1 of {REC}, of its seconds"
     yield _share(rec, _REC_SHARE, points, main[ALL, REC], 0.0)
@@ -178,9 +178,9 @@ def _footage(footage: Results) -> Iterator[Claim]:
     holds = max(shares.values()) <= _FOOTAGE_SHARE
     yield Claim(what, f"≤ {_FOOTAGE_SHARE:.0%} on each", measured, holds)
     for network in NETWORKS:
-        plain, told = (mean_f1(footage, BY_EYE, network, each) for each in (SEARCH, TOLD))
+        plain, informed = (mean_f1(footage, BY_EYE, network, each) for each in (SEARCH, TOLD))
         yield _at_least(
-            f"real footage, {network}: gain in mean F1 by confidences", 0.0, told - plain
+            f"real footage, {network}: gain in mean F1 by confidences", 0.0, informed - plain
         )
 
 
@@ -207,7 +207,7 @@ def told_confidences(simulated: Simulated, footage: Results) -> dict[str, Summar
     }
     return {
         "simulated": simulated.main[ALL, SEARCH],
-        "simulated, calibrated confidences": simulated.told[ALL_TOLD, SEARCH],
+        "simulated, calibrated confidences": simulated.calibrated[ALL_TOLD, SEARCH],
         "simulated, other worlds": Summary(others),
         **on_footage,
     }

@@ -147,10 +147,10 @@ class Oracle(ABC):
         self,
         purpose: Purpose,
         style: RequestStyle,
-        asked: Sequence[Sequence[str]],
+        tags: Sequence[Sequence[str]],
         present: Sequence[Iterable[bool]],
     ) -> None:
-        self.bill.usage[purpose] += self._counts.usage(style, asked, present)
+        self.bill.usage[purpose] += self._counts.usage(style, tags, present)
 
 
 class Search(Protocol):

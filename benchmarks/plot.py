@@ -54,13 +54,15 @@ class _Axes:
 
 
 def frontier_plot(
-    search: Sequence[Summary], told: Sequence[Summary], others: Mapping[str, Summary]
+    search: Sequence[Summary], calibrated: Sequence[Summary], others: Mapping[str, Summary]
 ) -> str:
-    """Return an SVG: the search over its efforts as a line, the default first; the same where
-    the model tells calibrated confidences (``told``); everybody else a point with a name.
+    """Return an SVG: the search over its efforts as a line, the default first; the same with
+    ``calibrated`` confidences; everybody else a point with a name.
     """
-    axes = _Axes([*search, *told, *others.values()])
-    marks = _line(axes, search, "#0a6", "search") + _line(axes, told, "#06a", "with confidences")
+    axes = _Axes([*search, *calibrated, *others.values()])
+    marks = _line(axes, search, "#0a6", "search") + _line(
+        axes, calibrated, "#06a", "with confidences"
+    )
     for name, point in others.items():
         is_over_another = any(_is_just_below(axes, other, point) for other in others.values())
         marks += [_dot(axes, point, 5, "#c50"), _label(axes, point, name, above=is_over_another)]

@@ -139,7 +139,7 @@ def shares_table(simulated: Simulated) -> str:
     names = list(frontier())
     frontiers = {
         "no confidences": [simulated.main[ALL, name] for name in names],
-        "calibrated confidences": [simulated.told[ALL_TOLD, name] for name in names],
+        "calibrated confidences": [simulated.calibrated[ALL_TOLD, name] for name in names],
     }
     rows = []
     for slack in _SLACKS:
@@ -356,7 +356,7 @@ def _simulated_report(simulated: Simulated) -> list[str]:
         f"Seconds of the search at F1s near that of {DENSE}, as shares of its seconds:",
         shares_table(simulated),
         "The search where the model tells calibrated confidences:",
-        strategies_table(simulated.told, ALL_TOLD),
+        strategies_table(simulated.calibrated, ALL_TOLD),
         f"F1 ≥ .5 (and seconds per hour on a {Deployment.GAMING_PC}) by the model's mistakes, "
         "missed / invented:",
         table(["strategy", *noises], by_noise),

@@ -96,10 +96,10 @@ def run(extent: Extent, docs: Path) -> str:
 
 
 def _plot(simulated: Simulated) -> str:
-    main, told = simulated.main, simulated.told
+    main, calibrated = simulated.main, simulated.calibrated
     return frontier_plot(
         [main[ALL, name] for name in frontier()],
-        [told[ALL_TOLD, name] for name in frontier()],
+        [calibrated[ALL_TOLD, name] for name in frontier()],
         {name: main[ALL, name] for name in YARDSTICKS},
     )
 

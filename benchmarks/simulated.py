@@ -180,13 +180,13 @@ class Plan:
 class Simulated:
     """Results of every part.
 
-    ``main``: by noise, with ``ALL`` for all together. ``told``: the same videos and noises as
-    ``ALL_TOLD``, from a model that tells its confidences. ``worlds``: by sensitivity setting.
+    ``main``: by noise, with ``ALL`` for all together. ``calibrated``: the same videos and noises as
+    ``ALL_TOLD``, from a model with calibrated confidences. ``worlds``: by sensitivity setting.
     ``ways``: by how much worse the model does, and way to ask. ``paired``: a small model scans.
     """
 
     main: Results
-    told: Results
+    calibrated: Results
     worlds: Results
     ways: Results
     paired: Results

@@ -36,9 +36,9 @@ YARDSTICKS: Mapping[str, Strategy] = {
 }
 
 
-def searching(oracle: Oracle, asked: Styles = SMALL_LISTS, **settings: float) -> tuple[Span, ...]:
+def searching(oracle: Oracle, styles: Styles = SMALL_LISTS, **settings: float) -> tuple[Span, ...]:
     """Return the engine's own search, with these settings; it asks in these styles."""
-    oracle.styles = asked
+    oracle.styles = styles
     return drive(
         VideoSearch(oracle.video, oracle.tags, SearchConfig.model_validate(settings)), oracle
     )
@@ -59,6 +59,6 @@ def as_it_was() -> dict[str, Strategy]:
     there.
     """
     return {
-        name: partial(searching, asked=AS_IT_WAS, effort=effort)
+        name: partial(searching, styles=AS_IT_WAS, effort=effort)
         for name, effort in ((AS_BEFORE, 1.0), (AS_BEFORE_HASTY, HASTY))
     }

@@ -26,8 +26,8 @@ FULL, SMALL = ModelConfig().image_max_side, ModelConfig().scan_max_side
 
 @dataclass(frozen=True, slots=True)
 class RequestStyle:
-    """How frames are asked about: the form of the answer, the longest side of a picture, and the
-    number of pictures in a request.
+    """Style of the questions about frames: the form of the answer, the longest side of a picture,
+    and the number of pictures in a request.
     """
 
     form: Form = Form.LIST
@@ -39,7 +39,7 @@ Styles = Mapping[Purpose, RequestStyle]
 _PURPOSES = (Purpose.SCAN, Purpose.SECOND_LOOK, Purpose.EDGE)
 
 
-def styles(later: RequestStyle, scan: RequestStyle | None = None) -> Styles:
+def by_purpose(later: RequestStyle, scan: RequestStyle | None = None) -> Styles:
     """Return the style of every purpose: ``later`` for second looks and edges, and for the scan
     if it has none of its own.
     """
@@ -47,12 +47,12 @@ def styles(later: RequestStyle, scan: RequestStyle | None = None) -> Styles:
 
 
 SMALL_LIST = RequestStyle()
-SMALL_LISTS = styles(SMALL_LIST)
-FULL_LISTS = styles(RequestStyle(side=FULL))
-FULL_LATER = styles(RequestStyle(side=FULL), SMALL_LIST)
-SMALL_VERDICTS = styles(RequestStyle(Form.VERDICTS), SMALL_LIST)
-FULL_VERDICTS = styles(RequestStyle(Form.VERDICTS, FULL))
-AS_IT_WAS = styles(RequestStyle(Form.VERDICTS, FULL), SMALL_LIST)
+SMALL_LISTS = by_purpose(SMALL_LIST)
+FULL_LISTS = by_purpose(RequestStyle(side=FULL))
+FULL_LATER = by_purpose(RequestStyle(side=FULL), SMALL_LIST)
+SMALL_VERDICTS = by_purpose(RequestStyle(Form.VERDICTS))
+VERDICTS_LATER = by_purpose(RequestStyle(Form.VERDICTS), SMALL_LIST)
+AS_IT_WAS = by_purpose(RequestStyle(Form.VERDICTS, FULL), SMALL_LIST)
 """Second looks and edges as earlier versions asked them."""
 
 
@@ -73,34 +73,34 @@ class TokenCounts:
         width, height = (round(pixels * scale) for pixels in self._size)
         return round(width * height / _PIXELS_PER_TOKEN)
 
-    def answer(self, form: Form, asked: Sequence[str], present: Iterable[bool]) -> int:
-        """Return the tokens of an answer about the tags ``asked``."""
+    def answer(self, form: Form, tags: Sequence[str], present: Iterable[bool]) -> int:
+        """Return the tokens of an answer about these tags."""
         if form is Form.VERDICTS:
-            return self._empty[form] + sum(self._verdict[tag] for tag in asked)
-        named = (tag for tag, is_there in zip(asked, present, strict=True) if is_there)
+            return self._empty[form] + sum(self._verdict[tag] for tag in tags)
+        named = (tag for tag, is_there in zip(tags, present, strict=True) if is_there)
         return self._empty[form] + sum(self._name[tag] for tag in named)
 
-    def names(self, asked: Sequence[str]) -> int:
-        """Return the tokens of the shorter of two lists: the tags that are asked about, and those
-        that are not; none if all are.
+    def names(self, tags: Sequence[str]) -> int:
+        """Return the tokens of the shorter of two lists: the tags that a question is about, and
+        those that it is not; none if it is about all.
         """
-        known = set(asked)
+        known = set(tags)
         left_out = [tag for tag in self._tags if tag not in known]
-        return min(sum(self._name[tag] for tag in tags) for tags in (asked, left_out))
+        return min(sum(self._name[tag] for tag in some) for some in (tags, left_out))
 
     def usage(
-        self, style: RequestStyle, asked: Sequence[Sequence[str]], present: Sequence[Iterable[bool]]
+        self, style: RequestStyle, tags: Sequence[Sequence[str]], present: Sequence[Iterable[bool]]
     ) -> Usage:
-        """Return what questions cost: for each frame the tags ``asked``, and which are there."""
-        calls = -(-len(asked) // style.pictures)
-        lines = calls + (len(asked) if style.pictures > 1 else 0)
+        """Return what questions cost: for each frame its tags, and which of them are there."""
+        calls = -(-len(tags) // style.pictures)
+        lines = calls + (len(tags) if style.pictures > 1 else 0)
         return Usage(
             calls,
-            len(asked) * self.picture(style.side),
-            lines * _LINE_TOKENS + sum(map(self.names, asked)),
+            len(tags) * self.picture(style.side),
+            lines * _LINE_TOKENS + sum(map(self.names, tags)),
             sum(
-                self.answer(style.form, tags, there)
-                for tags, there in zip(asked, present, strict=True)
+                self.answer(style.form, some, there)
+                for some, there in zip(tags, present, strict=True)
             ),
         )
 
