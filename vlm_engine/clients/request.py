@@ -100,12 +100,9 @@ def body(
     }
     if name:
         fields["model"] = name
-    if strict:
-        answer = {
-            "name": "answer",
-            "strict": True,
-            "schema": schema(question.tags, question.form, len(question.times_s)),
-        }
+    answers = schema(question.tags, question.form, len(question.times_s))
+    if strict and answers:
+        answer = {"name": "answer", "strict": True, "schema": answers}
         fields["response_format"] = {"type": "json_schema", "json_schema": answer}
     optional: dict[Feature, dict[str, Any]] = {
         Feature.TEMPERATURE: {"temperature": model.temperature},

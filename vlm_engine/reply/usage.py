@@ -1,4 +1,4 @@
-"""What a server tells about the work for a reply: tokens, those from its cache, and its times.
+"""Figures that a server tells of its work for a reply: tokens, those from its cache, and times.
 
 Numbers that cannot be true are as if they were not told.
 """
@@ -24,8 +24,8 @@ def tokens(body: object, name: str) -> int:
 def cached_tokens(body: object) -> int | None:
     """Return how many tokens of the prompt were in the server's cache; None if it does not tell."""
     details = _part(_part(body, "usage"), "prompt_tokens_details")
-    told = _count(details.get("cached_tokens"))
-    return _count(_part(body, "timings").get("cache_n")) if told is None else told
+    found = _count(details.get("cached_tokens"))
+    return _count(_part(body, "timings").get("cache_n")) if found is None else found
 
 
 def timings(body: object) -> ServerTimings | None:

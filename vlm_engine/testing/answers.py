@@ -20,12 +20,17 @@ from vlm_engine.testing.behaviour import Refusal, RefusalError
 
 _BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+(.+?)\s*$", re.MULTILINE)
 _PIECE = re.compile(r"\s*[^\s]{1,5}|\s+")
+_SUBSET = re.compile(r"^.*?Consider (only these tags|all tags but): (.+)$", re.MULTILINE)
+_BETWEEN_COMMAS = re.compile(r'\s*("(?:[^"\\]|\\.)*"|[^,]+)')
+END = "<|im_end|>"
+"""Ends an answer that is no JSON. It is a token, and not in the text."""
 
 
 class Style(Enum):
     """The form of an answer."""
 
     LISTS = "an object with an array of names for each picture"
+    NAMES = "names, one on each line"
     VERDICTS = "an object with one verdict for each name"
     PROSE = "names, separated by commas"
 
@@ -71,7 +76,9 @@ def requested(body: Mapping[str, Any]) -> AnswerRequest:
     if form.get("type") == "json_schema":
         return _from_schema(form.get("json_schema", {}).get("schema"))
     text = "\n".join(texts(body))
-    candidates = _names_in(text)
+    candidates = _chosen(_names_in(text), text)
+    if form.get("type") != "json_object" and "without json" in text.casefold():
+        return AnswerRequest(candidates, Style.NAMES)
     if form.get("type") != "json_object" and "json" not in text.casefold():
         return AnswerRequest(candidates, Style.PROSE)
     pictures = sum(part.get("type") == "image_url" for part in parts(body))
@@ -128,6 +135,17 @@ def _names_in(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in found if name))
 
 
+def _chosen(listed: tuple[str, ...], text: str) -> tuple[str, ...]:
+    """Return those of the tags that the question is about, as its last line about them says."""
+    found = _SUBSET.findall(text)
+    if not found:
+        return listed
+    kind, names = found[-1]
+    named = [name.strip() for name in _BETWEEN_COMMAS.findall(names)]
+    chosen = {str(json.loads(name)) if name.startswith('"') else name for name in named}
+    return tuple(tag for tag in listed if (tag in chosen) == kind.startswith("only"))
+
+
 def _unquoted(bullet: str) -> str:
     """Return the name in a bullet: a quoted name is followed by its description."""
     quoted = re.match(r'("(?:[^"\\]|\\.)*"): ', bullet)
@@ -140,6 +158,8 @@ def write(request: AnswerRequest, *beliefs: Mapping[str, float]) -> list[Token]:
     if request.style is Style.PROSE:
         named = ", ".join(tag for tag in request.candidates if first[tag] > 0.5)
         return _plain(_PIECE.findall(named or "none"))
+    if request.style is Style.NAMES:
+        return _lines(request.candidates, first)
     if request.style is Style.VERDICTS:
         tokens = _verdicts(request, first)
     else:
@@ -186,6 +206,22 @@ def _items(candidates: Sequence[str], beliefs: Mapping[str, float], then: str) -
         go_on, end = '", "', f'"]{then}'
 
 
+def _lines(candidates: Sequence[str], beliefs: Mapping[str, float]) -> list[Token]:
+    """Return the tokens of bare names, one on each line, or of "none"; and the end of the text."""
+    tokens: list[Token] = []
+    rest = list(candidates)
+    while chosen := next((tag for tag in rest if beliefs[tag] > 0.5), None):
+        next_is, nothing = _next(rest, beliefs)
+        if tokens:
+            tokens.append(Token("\n", {"\n": 1 - nothing, END: nothing}))
+        tokens += _spelt(chosen, next_is if tokens else {**next_is, "none": nothing}, "\n")
+        rest = rest[rest.index(chosen) + 1 :]
+    next_is, nothing = _next(rest, beliefs)
+    if tokens:
+        return [*tokens, Token(END, {"\n": 1 - nothing, END: nothing})]
+    return [*_spelt("none", {**next_is, "none": nothing}, "\n"), Token(END)]
+
+
 def _next(rest: Sequence[str], beliefs: Mapping[str, float]) -> tuple[dict[str, float], float]:
     """Return the probability of each remaining tag to be named next, and that of none."""
     passed, next_is = 1.0, {}
@@ -195,14 +231,18 @@ def _next(rest: Sequence[str], beliefs: Mapping[str, float]) -> tuple[dict[str, 
     return next_is, passed
 
 
-def _spelt(chosen: str, next_is: Mapping[str, float]) -> list[Token]:
-    """Return the tokens of a name, with how other names go on from the same beginning."""
+def _spelt(chosen: str, next_is: Mapping[str, float], end: str = '"') -> list[Token]:
+    """Return the tokens of a name, with how other names go on from the same beginning.
+
+    ``end`` is what ends each of them.
+    """
     tokens: list[Token] = []
-    pieces = _pieces(chosen)
+    split = _pieces if end == '"' else _PIECE.findall
+    pieces = split(chosen)
     for at, piece in enumerate(pieces):
         likely: dict[str, float] = {}
         for tag, probability in next_is.items():
-            other = [*_pieces(tag), '"']
+            other = [*split(tag), end]
             if other[:at] == pieces[:at] and len(other) > at:
                 likely[other[at]] = likely.get(other[at], 0.0) + probability
         total = sum(likely.values())

@@ -8,10 +8,10 @@ Messages are those that the servers were seen to send, or that their users repor
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from vlm_engine.testing.answers import Token
+from vlm_engine.testing.answers import END, Token
 from vlm_engine.testing.behaviour import Behaviour, Profile, Refusal, RefusalError
 
 Body = Mapping[str, Any]
@@ -128,7 +128,7 @@ class ServerDialect:
 
     def write(self, tokens: Sequence[Token], body: Body) -> WrittenAnswer:
         """Return the answer that the model gave as ``tokens``."""
-        content = "".join(token.text for token in tokens)
+        content = "".join(token.text for token in tokens if token.text != END)
         thought = THOUGHT if self.thinks(body) else ""
         return WrittenAnswer(content, tuple(tokens), thought)
 
@@ -252,7 +252,10 @@ class Ollama(ServerDialect):
 
 
 class LlamaCpp(ServerDialect):
-    """llama.cpp: any model name, and tokens as if there were no schema, code fence and all."""
+    """llama.cpp: any model name, and tokens as if there were no schema, code fence and all.
+
+    The token that ends a text without a schema is empty.
+    """
 
     owner = "llamacpp"
     takes_any_model = True
@@ -326,7 +329,7 @@ class LlamaCpp(ServerDialect):
     def write(self, tokens: Sequence[Token], body: Body) -> WrittenAnswer:
         answer = super().write(tokens, body)
         if not body.get("response_format"):
-            return answer
+            return replace(answer, stream=tuple(map(_with_empty_end, tokens)))
         unmasked = [Token(token.text, _unmasked(token)) for token in tokens]
         stream = (Token("```json\n"), *unmasked, Token("\n```"))
         return WrittenAnswer(answer.content, stream, answer.thought)
@@ -375,7 +378,7 @@ class VLLM(ServerDialect):
         answer = super().write(tokens, body)
         if not body.get("response_format"):
             return answer
-        stream = (*(part for token in tokens for part in _split(token)), Token("<|im_end|>"))
+        stream = (*(part for token in tokens for part in _split(token)), Token(END))
         return WrittenAnswer(answer.content, stream, answer.thought)
 
     def logprobs(self, stream: Sequence[Token], alternatives: int) -> Any:
@@ -478,6 +481,11 @@ DIALECTS: Mapping[Profile, type[ServerDialect]] = {
     Profile.SGLANG: SGLang,
     Profile.LITELLM: LiteLLM,
 }
+
+
+def _with_empty_end(token: Token) -> Token:
+    likely = {"" if text == END else text: share for text, share in token.likely.items()}
+    return Token("" if token.text == END else token.text, likely)
 
 
 def _unmasked(token: Token) -> dict[str, float]:
