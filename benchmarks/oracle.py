@@ -79,26 +79,20 @@ class Oracle(ABC):
         """Return the presentation time of a frame, in seconds."""
         return number / self.video.frame_rate
 
-    def ask(self, numbers: Iterable[int]) -> None:
+    def ask(self, numbers: Iterable[int], *, again: bool = False) -> None:
         """One round of a yardstick's questions about all tags.
 
-        A frame that was asked before is free.
+        A frame that was asked before is free, unless it is asked ``again``.
         """
-        fresh = sorted({*numbers} - self._known.keys())
-        if not fresh:
+        wanted = sorted({*numbers} if again else {*numbers} - self._known.keys())
+        if not wanted:
             return
         begun_s = time.process_time()
-        present, _ = self.judge(np.array(fresh))
-        self._known.update(zip(fresh, present, strict=True))
-        self._charge(Purpose.SCAN, SMALL_LIST, [self.tags] * len(fresh), list(present))
+        present, _ = self.judge(np.array(wanted))
+        self._known.update(zip(wanted, present, strict=True))
+        self._charge(Purpose.SCAN, SMALL_LIST, [self.tags] * len(wanted), list(present))
         self.bill.rounds += 1
         self.bill.own_cpu_s += time.process_time() - begun_s
-
-    def charge_again(self, number: int) -> None:
-        """Count one more question about a frame whose answer is known: for those who forget
-        answers.
-        """
-        self._charge(Purpose.SCAN, SMALL_LIST, [self.tags], [self._known[number]])
 
     def verdict(self, number: int) -> Presence:
         """Return the verdicts on all tags in a frame that was asked about."""
@@ -120,12 +114,13 @@ class Oracle(ABC):
         for purpose in {query.purpose: None for query in queries}:
             rows = [row for row, query in enumerate(queries) if query.purpose is purpose]
             some = [queries[row] for row in rows]
-            seen |= zip(rows, self._observed(some, purpose), strict=True)
+            seen |= zip(rows, self.answer(some, purpose), strict=True)
         self.bill.rounds += 1
         self.bill.own_cpu_s += time.process_time() - begun_s
         return [seen[row] for row in range(len(queries))]
 
-    def _observed(self, queries: Sequence[FrameQuery], purpose: Purpose) -> list[Observation]:
+    def answer(self, queries: Sequence[FrameQuery], purpose: Purpose) -> list[Observation]:
+        """Return the answers to queries that share their purpose, and charge them."""
         numbers = [self.number_at(query.time_s) for query in queries]
         present, probability = self.judge(np.array(numbers), self.styles[purpose])
         place = {tag: index for index, tag in enumerate(self.tags)}

@@ -33,24 +33,12 @@ class Pair(Oracle):
     ) -> tuple[Presence, NDArray[np.float64] | None]:
         return self._judge.judge(numbers, style)
 
-    def observe(self, queries: Sequence[FrameQuery]) -> list[Observation]:
-        scanned = [query for query in queries if query.purpose is Purpose.SCAN]
-        others = [query for query in queries if query.purpose is not Purpose.SCAN]
-        seen = [
-            replace(one, scanned=True)
-            for one in (self._scanner.observe(scanned) if scanned else ())
-        ]
-        by_look = dict(zip(scanned, seen, strict=True))
-        by_look |= dict(zip(others, self._judge.observe(others) if others else (), strict=True))
-        self._count_round(len(scanned), bool(others))
-        return [by_look[query] for query in queries]
-
-    def _count_round(self, scanned: int, others: bool) -> None:
-        """Count queries that are sent together as one round, and no work of the scanner."""
-        self.bill.scan_calls += scanned
-        self.bill.rounds += not others
-        self.bill.own_cpu_s += self._scanner.bill.own_cpu_s
-        self._scanner.bill.own_cpu_s = 0.0
+    def answer(self, queries: Sequence[FrameQuery], purpose: Purpose) -> list[Observation]:
+        if purpose is not Purpose.SCAN:
+            return self._judge.answer(queries, purpose)
+        self.bill.scan_calls += len(queries)
+        seen = self._scanner.answer(queries, purpose)
+        return [replace(one, scanned=True) for one in seen]
 
 
 def scanned_by(oracle: Oracle, noise: Noise) -> tuple[Span, ...]:

@@ -3,7 +3,7 @@ description, for comparison only.
 
 A scan at fixed intervals proposes an event wherever a tag appears. Its start is sought by bisection
 in the 2000 frames before, its end by shrinking steps through all the rest of the video; one event
-after the other.
+after the other. It remembers few answers, and none of the search for ends, so it asks again.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class _Upstream:
         while low < high:
             middle = (low + high) // 2
             if middle not in self._remembered:
-                self._pay(middle)
+                self._oracle.ask([middle], again=True)
                 self._remember(middle)
                 steps += 1
             if self._oracle.verdict(middle)[tag]:
@@ -114,7 +114,7 @@ class _Upstream:
             middle = (
                 (low + high) // 2 if width <= 3 else low + (width // 3 if step <= 5 else width // 2)
             )
-            self._pay(middle)
+            self._oracle.ask([middle], again=True)
             self._seen_in_ends[middle] = None
             if step == most:
                 return (max(last_seen, high) if last_seen is not None else start), step
@@ -125,15 +125,6 @@ class _Upstream:
             if low > high:
                 return (start if last_seen is None else last_seen), step
         return start, most
-
-    def _pay(self, number: int) -> None:
-        """A question, even if the same was asked before: only so many answers are remembered, and
-        none at the ends.
-        """
-        calls = self._oracle.bill.calls
-        self._oracle.ask([number])
-        if self._oracle.bill.calls == calls:
-            self._oracle.charge_again(number)
 
     def _remember(self, number: int) -> None:
         self._remembered[number] = None
