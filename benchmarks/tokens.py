@@ -16,9 +16,12 @@ from vlm_engine.testing.answers import AnswerRequest, Style, write
 from vlm_engine.types import Form, Purpose
 
 _PIXELS_PER_TOKEN = 784
-_LINE_TOKENS = 12
-"""The line after the picture; and with several pictures in a request, the number and time before
-each of them."""
+_LINE_TOKENS = {Form.LIST: 12, Form.NAMES: 25, Form.VERDICTS: 60}
+"""The text after the picture: the question, and the rules of a form other than the list."""
+_CAPTION_TOKENS = 12
+"""The number and time before each of several pictures."""
+_WHICH_TOKENS = 5
+"""The words before the names of the tags that a question is about, or is not."""
 
 FULL, SMALL = ModelConfig().image_max_side, ModelConfig().scan_max_side
 """Longest sides of pictures."""
@@ -63,7 +66,8 @@ class TokenCounts:
         self._tags = tuple(tags)
         self._size = width, height
         listed = _answer_tokens(Style.LISTS, (), 0.0)
-        self._empty = {Form.LIST: listed, Form.NAMES: 1, Form.VERDICTS: 1}
+        bare = _answer_tokens(Style.NAMES, (tags[0],), 0.0)
+        self._empty = {Form.LIST: listed, Form.NAMES: bare, Form.VERDICTS: 1}
         self._name = {tag: _answer_tokens(Style.LISTS, (tag,), 1.0) - listed for tag in tags}
         self._verdict = {tag: _answer_tokens(Style.VERDICTS, (tag,), 1.0) - 1 for tag in tags}
 
@@ -86,18 +90,21 @@ class TokenCounts:
         """
         known = set(tags)
         left_out = [tag for tag in self._tags if tag not in known]
-        return min(sum(self._name[tag] for tag in some) for some in (tags, left_out))
+        if not left_out:
+            return 0
+        shorter = min(sum(self._name[tag] for tag in some) for some in (tags, left_out))
+        return _WHICH_TOKENS + shorter
 
     def usage(
         self, style: RequestStyle, tags: Sequence[Sequence[str]], present: Sequence[Iterable[bool]]
     ) -> Usage:
         """Return what questions cost: for each frame its tags, and which of them are there."""
         calls = -(-len(tags) // style.pictures)
-        lines = calls + (len(tags) if style.pictures > 1 else 0)
+        captions = len(tags) * _CAPTION_TOKENS if style.pictures > 1 else 0
         return Usage(
             calls,
             len(tags) * self.picture(style.side),
-            lines * _LINE_TOKENS + sum(map(self.names, tags)),
+            calls * _LINE_TOKENS[style.form] + captions + sum(map(self.names, tags)),
             sum(
                 self.answer(style.form, some, there)
                 for some, there in zip(tags, present, strict=True)
