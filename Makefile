@@ -40,7 +40,7 @@ check: lint types imports test ## everything that must hold before a change land
 plugin: .venv/.ready ## the zip that users unpack into Stash's plugins folder: dist/ahavenvlmconnector.zip
 	$(BIN)/python -m tools.package
 
-bench-tagging: .venv/.ready ## what is found in generated videos, and for how many questions; writes it into the docs
+bench-tagging: .venv/.ready ## what is found in generated videos, and in how much model time; writes it into the docs
 	$(BIN)/python -m benchmarks.tagging
 
 bench-search: .venv/.ready ## the search beside other ways to look, simulated and real, about 20 minutes; writes it into the docs

@@ -30,13 +30,12 @@ from benchmarks.memory import peak_mb
 from benchmarks.oracle import Numbers, Oracle, Presence, drive, marked
 from benchmarks.scores import Cost, Results, Score, Summary, score
 from benchmarks.simulated import ALL, NOISES
-from benchmarks.strategies import YARDSTICKS, Strategy, searching
+from benchmarks.strategies import YARDSTICKS, Strategy, engine_search, searching
 from benchmarks.tokens import SMALL_LIST, RequestStyle
 from benchmarks.world import World, cut_hints, tag_names
 from sandbox.videos import LabelledVideo, VideoSpec, generate
 from vlm_engine import VLMEngine
-from vlm_engine.config.models import EngineConfig, ModelConfig, SearchConfig
-from vlm_engine.search import VideoSearch
+from vlm_engine.config.models import EngineConfig, ModelConfig
 from vlm_engine.testing import Behaviour, SandboxVLM, glyphs
 from vlm_engine.testing.threads import running
 from vlm_engine.types import FrameQuery, Observation, VideoInfo, VideoResult
@@ -245,7 +244,7 @@ class Replay(FilmModel):
         self._seen = {
             round(time_s * 1000): seen for time_s, seen in result.findings[0].observations
         }
-        drive(VideoSearch(result.video, self.tags, SearchConfig()), self)
+        drive(engine_search(self), self)
 
     def observe(self, queries: Sequence[FrameQuery]) -> list[Observation]:
         counted = super().observe(queries)

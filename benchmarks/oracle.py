@@ -43,9 +43,9 @@ class Bill:
     scan_calls: int = 0
 
     @property
-    def calls(self) -> int:
+    def total(self) -> Usage:
         """Queries so far, of every purpose."""
-        return sum(usage.calls for usage in self.usage.values())
+        return sum(self.usage.values(), Usage())
 
 
 class Oracle(ABC):

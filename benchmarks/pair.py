@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from benchmarks.noisy_model import Noise, NoisyModel
 from benchmarks.oracle import Numbers, Oracle, Presence, drive
+from benchmarks.strategies import engine_search
 from benchmarks.tokens import SMALL_LIST, RequestStyle
-from vlm_engine.config.models import SearchConfig
-from vlm_engine.search import VideoSearch
 from vlm_engine.types import FrameQuery, Observation, Purpose, Span
 
 
@@ -47,5 +46,4 @@ def scanned_by(oracle: Oracle, noise: Noise) -> tuple[Span, ...]:
     ``oracle`` has to be a ``NoisyModel``.
     """
     assert isinstance(oracle, NoisyModel)
-    search = VideoSearch(oracle.video, oracle.tags, SearchConfig(), scanned=True)
-    return drive(search, Pair(oracle, oracle.another(noise)))
+    return drive(engine_search(oracle, scanned=True), Pair(oracle, oracle.another(noise)))

@@ -46,11 +46,6 @@ class Cost:
             scan_calls=bill.scan_calls,
         )
 
-    @property
-    def total(self) -> Usage:
-        """Its questions, of every purpose."""
-        return sum(self.usage.values(), Usage())
-
 
 @dataclass(frozen=True, slots=True)
 class Score:
@@ -151,8 +146,6 @@ class Summary:
             for deployment, rates in RATES.items()
         }
         self.calls_per_hour = self._per_hour([total.calls])
-        self.image_tokens_per_hour = self._per_hour([total.image_tokens])
-        self.answer_tokens_per_hour = self._per_hour([total.answer_tokens])
         self.scan_calls_per_hour = self._per_hour([score.cost.scan_calls for score in scores])
         self.cpu_s_per_hour = self._per_hour([score.cost.cpu_s for score in scores])
         self.rounds = fmean(score.cost.rounds for score in scores) if scores else 0.0

@@ -14,9 +14,8 @@ from itertools import product
 from benchmarks.noisy_model import Noise, NoisyModel
 from benchmarks.oracle import Oracle, marked
 from benchmarks.processes import spread
+from benchmarks.strategies import engine_search
 from benchmarks.world import World, draw_video
-from vlm_engine.config.models import SearchConfig
-from vlm_engine.search import VideoSearch
 from vlm_engine.types import Span
 
 TAGS = (1, 2, 4, 8, 35)
@@ -97,7 +96,7 @@ def _run(job: tuple[int, float, str, float, int]) -> Seen:
 
 def watch(model: NoisyModel) -> Seen:
     """Search one video, and count what became of its events. The model must not err."""
-    yeses, spans = searched(model, SearchConfig())
+    yeses, spans = searched(model)
     found = marked(spans)
     seen = Seen(videos=1)
     for tag, events in model.truth.items():
@@ -113,13 +112,11 @@ def watch(model: NoisyModel) -> Seen:
     return seen
 
 
-def searched(
-    oracle: Oracle, config: SearchConfig
-) -> tuple[dict[str, set[float]], tuple[Span, ...]]:
+def searched(oracle: Oracle) -> tuple[dict[str, set[float]], tuple[Span, ...]]:
     """For each tag the times of the frames that were said to show it; and all spans, those below
     the threshold too.
     """
-    search = VideoSearch(oracle.video, oracle.tags, config)
+    search = engine_search(oracle)
     yeses: dict[str, set[float]] = {tag: set() for tag in oracle.tags}
     while queries := search.next_queries():
         for query, seen in zip(queries, oracle.observe(queries), strict=True):

@@ -13,6 +13,7 @@ from vlm_engine.config.models import SearchConfig
 from vlm_engine.search import VideoSearch
 from vlm_engine.types import Span
 
+_DEFAULTS = SearchConfig()
 Strategy = Callable[[Oracle], tuple[Span, ...]]
 
 SEARCH, BUDGETED = "search", "search, at most 450 calls per hour"
@@ -36,12 +37,17 @@ YARDSTICKS: Mapping[str, Strategy] = {
 }
 
 
+def engine_search(
+    oracle: Oracle, config: SearchConfig = _DEFAULTS, *, scanned: bool = False
+) -> VideoSearch:
+    """Return the engine's own search over the video of ``oracle``."""
+    return VideoSearch(oracle.video, oracle.tags, config, scanned=scanned)
+
+
 def searching(oracle: Oracle, styles: Styles = SMALL_LISTS, **settings: float) -> tuple[Span, ...]:
-    """Return the engine's own search, with these settings; it asks in these styles."""
+    """Return what the engine's search finds that asks in these styles."""
     oracle.styles = styles
-    return drive(
-        VideoSearch(oracle.video, oracle.tags, SearchConfig.model_validate(settings)), oracle
-    )
+    return drive(engine_search(oracle, SearchConfig.model_validate(settings)), oracle)
 
 
 def with_effort(effort: float) -> str:

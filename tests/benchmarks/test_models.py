@@ -117,7 +117,7 @@ def test_a_pair_scans_with_one_model_and_judges_with_the_other(video):
     scans = [FrameQuery(float(time_s), pair.tags, Purpose.SCAN) for time_s in range(0, 1800, 20)]
     edges = [FrameQuery(time_s + 0.5, pair.tags, Purpose.EDGE) for time_s in range(5)]
     observations = pair.observe([*edges, *scans])
-    assert (pair.bill.calls, pair.bill.scan_calls, pair.bill.rounds) == (5, 90, 1)
+    assert (pair.bill.total.calls, pair.bill.scan_calls, pair.bill.rounds) == (5, 90, 1)
     assert [one.scanned for one in observations] == [False] * 5 + [True] * 90
     truth = judge.truth_at(np.array([one.time_s for one in observations]))
     present = np.array([[one.verdicts[tag].present for tag in pair.tags] for one in observations])
