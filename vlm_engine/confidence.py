@@ -4,8 +4,8 @@ Servers differ in what they tell: one gives the probabilities of the model left 
 the token it had to write may not be listed; another gives those among the tokens that the schema
 allowed, where one word may begin in several ways. Both are served by one rule: at a token, add up
 the listed alternatives that lead to a "yes" and those that lead to a "no", and compare. In a list
-of names, to name a tag is its "yes"; to name one that comes after it, or to end the list, is its
-"no". Where nothing listed leads to either, nothing is known, and None says so.
+of names, in JSON or bare, to name a tag is its "yes"; to name one that comes after it, or to end
+the list, is its "no". Where nothing listed leads to either, nothing is known, and None says so.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 import math
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,11 @@ _PAIR = re.compile(_STRING + r"\s*:\s*(?:" + _STRING + r"|(true|false)\b)")
 _ITEM = re.compile(r"\s*,?\s*" + _STRING)
 _FIRST_WAY = re.compile(r'\[\s*+(?:(?P<end>\]).*|(?P<on>")(?P<name>.*))?', re.DOTALL)
 _NEXT_WAY = re.compile(r'"\s*+(?:(?P<end>\]).*|(?P<on>,)\s*+(?:"(?P<name>.*))?)?', re.DOTALL)
+_BULLET = re.compile(r"\s*(?:[-*•]+\s*|\d+[.)]\s*)?[\"'`*]*")
+_ORNAMENT = " \t.\"'`*"  # may stand behind a bare name
+_SEPARATORS = "\r\n,;"  # of bare names
+_END = re.compile(r"<[^<>\s]{1,40}>")  # such as <|im_end|>, </s>, <eos>
+_NOTHING = ("none", "nothing", "no tags")
 _STRUCTURE = ' \t\r\n",:['
 _MASKED = -1000.0  # stands for "not allowed here"; real log-probabilities are never so low
 _ROUNDING = 1e-3
@@ -120,49 +125,119 @@ def _yes_share(stream: TokenStream, index: int, yes_word: str, no_word: str) -> 
     return _share(yes, no)
 
 
+PlaceOf = Callable[[str], int | None]
+"""The place in a list of tags of what a name means."""
+
+
 def of_items(
-    stream: TokenStream,
-    start: int,
-    end: int,
-    tags: Sequence[str],
-    place_of: Callable[[str], int | None],
+    stream: TokenStream, start: int, end: int, tags: Sequence[str], place_of: PlaceOf
 ) -> dict[str, float]:
     """Return the probability of presence by tag, for the array of names at ``start:end``.
 
     ``start`` is its bracket. A tag is as sure as the model was to name it and not one that comes
     after it in ``tags``, nor to end the list: either would have passed it over. Tags that come
     before it say nothing against it. A tag that was passed over is judged by the same rule, at the
-    place where that happened. ``place_of``: the place in ``tags`` of what a name means; nothing is
-    known of a tag that is named otherwise than it is spelled.
+    place where that happened. Nothing is known of a tag that is named otherwise than it is spelled.
+    """
+    spelled = {_spelled(tag): place for place, tag in enumerate(tags)}
+    items = _json_items(stream.text, start, end, spelled, place_of)
+    return _of_list(stream, start, items, tags, list(spelled.items()), _JsonFork)
+
+
+def of_names(
+    stream: TokenStream,
+    start: int,
+    names: Sequence[str],
+    tags: Sequence[str],
+    place_of: PlaceOf,
+) -> dict[str, float]:
+    """Return the same as ``of_items`` for bare ``names``, the first of which begins at ``start``.
+
+    Each is as it was written, with its bullet. Without names the text says that there are none.
+    Where the stream does not show what ended the text, nothing is known of the tags after the last
+    name.
+    """
+    items = _bare_items(stream.text, start, names, tags, place_of)
+    spelled = [(tag, place) for place, tag in enumerate(tags)]
+    return _of_list(stream, start, items, tags, spelled, _NamesFork)
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A name of a list, or its end.
+
+    ``place``: that of its tag, behind those of all tags for the end, negative if nothing is known
+    of it. ``until``: where it ends in the text; negative if nowhere.
+    """
+
+    place: int
+    until: int
+    is_spelled: bool = True
+
+
+def _json_items(
+    text: str, start: int, end: int, spelled: Mapping[str, int], place_of: PlaceOf
+) -> Iterator[_Item]:
+    at = start + 1
+    while item := _ITEM.match(text, at, end):
+        place = spelled.get(item[1])
+        meant = place_of(_unescaped(item[1])) if place is None else place
+        yield _Item(-1 if meant is None else meant, item.end(1), place is not None)
+        at = item.end()
+    yield _Item(len(spelled), text.find("]", at, end))
+
+
+def _bare_items(
+    text: str, start: int, names: Sequence[str], tags: Sequence[str], place_of: PlaceOf
+) -> Iterator[_Item]:
+    at = start
+    for name in names:
+        at = text.find(name, at)
+        place = place_of(name)
+        offset = -1 if place is None else name.find(tags[place])
+        if place is None or offset < 0:
+            yield _Item(-1 if place is None else place, at + len(name), is_spelled=False)
+        else:
+            yield _Item(place, at + offset + len(tags[place]))
+        at += len(name)
+    yield _Item(len(tags), len(text))
+
+
+def _of_list(
+    stream: TokenStream,
+    start: int,
+    items: Iterable[_Item],
+    tags: Sequence[str],
+    left: list[tuple[str, int]],
+    fork_at: type[_Fork],
+) -> dict[str, float]:
+    """Return the probability of presence by tag. ``left``: each tag as it is spelled, and its
+    place.
     """
     found: dict[str, float] = {}
-    spelled = {_spelled(tag): place for place, tag in enumerate(tags)}
-    left = list(spelled.items())  # not named yet
     settled: set[int] = set()
-    last, before, at = -1, start, start + 1
-    while True:
-        item = _ITEM.match(stream.text, at, end)
-        until = item.end(1) if item else stream.text.find("]", at, end)
-        named = len(tags) if item is None else spelled.get(item[1], -1)
-        if 0 <= until <= before + _MOST_BETWEEN and (
-            named == len(tags) or any(place == named for _, place in left)
-        ):
-            following = [place for _, place in left if place > last or named < last]
-            fork = _Fork(stream, (before, until), left, (*following, len(tags)))
+    last, before = -1, start
+    for item in items:
+        is_end = item.place == len(tags)
+        is_left = is_end or any(place == item.place for _, place in left)
+        if item.is_spelled and is_left and 0 <= item.until <= before + _MOST_BETWEEN:
+            following = [place for _, place in left if place > last or item.place < last]
+            is_first = before == start
+            fork = fork_at(
+                stream, (before, item.until), left, (*following, len(tags)), is_first=is_first
+            )
             for _, place in left:
-                if place == named or (place < named and place not in settled):
+                if place == item.place or (place < item.place and place not in settled):
                     settled.add(place)
-                    probability = fork.share(place)
+                    probability = fork.share(place, is_named=place == item.place)
                     if probability is not None:
                         found[tags[place]] = probability
-        if item is None:
-            return found
-        if named < 0 and (meant := place_of(_unescaped(item[1]))) is not None:
-            found.pop(tags[meant], None)
-            named = meant
-        left = [entry for entry in left if entry[1] != named]
-        last = max(last, named)
-        before, at = item.end(1), item.end()
+        if item.place >= 0 and not item.is_spelled:
+            found.pop(tags[item.place], None)
+        left = [entry for entry in left if entry[1] != item.place]
+        last = max(last, item.place)
+        before = item.until
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +256,11 @@ class _Way:
 class _Fork:
     """The tokens that chose one name of a list, or the list's end.
 
-    They go from the end of the last name to that of the next.
+    They go from the end of the last name to that of the next. ``EMPTY_IS``: what an empty token
+    stands for.
     """
+
+    EMPTY_IS = ""
 
     def __init__(
         self,
@@ -190,17 +268,22 @@ class _Fork:
         between: tuple[int, int],
         left: Sequence[tuple[str, int]],
         following: Sequence[int],
+        *,
+        is_first: bool,
     ) -> None:
         before, until = between
         self._left = left
+        self._is_first = is_first
         self._all, self._end = tuple(following[:-1]), following[-1]
         self._steps = [
             self._ways(stream, index, before)
             for index in range(stream.index(before), stream.index(until) + 1)
         ]
 
-    def share(self, place: int) -> float | None:
+    def share(self, place: int, *, is_named: bool) -> float | None:
         """Return how probable it was to name the tag at ``place``, against passing it over.
+
+        None where the tokens do not show which of the two was done.
 
         Walks along what was written. ``toward`` is the probability to have got so far, ``named`` to
         have left that way for the tag, ``passed`` for what passes it over. Where a way may still
@@ -224,7 +307,7 @@ class _Fork:
             toward = going_on
             if not toward:
                 break
-        return _share(named + toward, passed)
+        return _share(named + toward, passed) if is_named or not toward else None
 
     def _ways(self, stream: TokenStream, index: int, before: int) -> list[_Way]:
         start, written = stream.start(index), stream.token(index)
@@ -234,10 +317,11 @@ class _Fork:
         lead = stream.text[before:start]
         ways = []
         for text, probability in stream.alternatives(index):
-            if text.startswith(shared):
-                places = self._places(lead + text[len(shared) :])
+            visible = text or self.EMPTY_IS
+            if visible.startswith(shared):
+                places = self._places(lead + visible[len(shared) :])
             elif shared.isspace():
-                places = self._places(text)
+                places = self._places(visible)
             else:
                 continue
             if places:
@@ -245,10 +329,16 @@ class _Fork:
         return ways
 
     def _places(self, text: str) -> tuple[int, ...]:
-        """Return the places to which ``text`` may lead.
-
-        It goes on from the list's bracket or the last name's closing quote.
+        """Return the places to which ``text`` may lead, ascending. It goes on from the beginning of
+        the list, or from the end of the last name.
         """
+        raise NotImplementedError
+
+
+class _JsonFork(_Fork):
+    """A fork in an array of JSON: a text goes on from its bracket, or a name's closing quote."""
+
+    def _places(self, text: str) -> tuple[int, ...]:
         way = (_FIRST_WAY if text.startswith("[") else _NEXT_WAY).fullmatch(text)
         if way is None:
             return ()
@@ -262,6 +352,45 @@ class _Fork:
         return tuple(
             place for tag, place in self._left if tag.startswith(name) or name.startswith(f'{tag}"')
         )
+
+
+class _NamesFork(_Fork):
+    """A fork between bare names, which a line break or comma separates."""
+
+    EMPTY_IS = "</s>"  # llama.cpp's token for the end has no text
+
+    def _places(self, text: str) -> tuple[int, ...]:
+        if not self._is_first:
+            text = text.lstrip(_ORNAMENT)
+            if not text:
+                return (*self._all, self._end)
+            if text[0] not in _SEPARATORS:
+                return (self._end,) if _END.match(text) else ()  # else the last name goes on
+            text = text.lstrip(_SEPARATORS)
+        name = text[_bullet_end(text) :]
+        if not name:
+            return (*self._all, self._end) if self._is_first and not text.strip() else self._all
+        if _END.match(name):
+            return (self._end,)
+        places = tuple(place for tag, place in self._left if _may_be(tag, name))
+        if self._is_first and any(_may_be(word, name.casefold()) for word in _NOTHING):
+            return (*places, self._end)
+        return places or (self._all if name.isdecimal() else ())  # the number before a name
+
+
+def _bullet_end(text: str) -> int:
+    bullet = _BULLET.match(text)
+    return bullet.end() if bullet else 0
+
+
+def _may_be(name: str, written: str) -> bool:
+    """Return whether ``written`` is the beginning of a bare name, or the name and its end."""
+    if name.startswith(written):
+        return True
+    rest = written.removeprefix(name).lstrip(_ORNAMENT)
+    return written.startswith(name) and (
+        not rest or rest[0] in _SEPARATORS or _END.match(rest) is not None
+    )
 
 
 def _share(part: float, rest: float) -> float | None:

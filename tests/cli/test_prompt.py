@@ -28,8 +28,8 @@ def test_the_request_is_shown_and_nothing_is_sent(command, vlm):
     assert "\nsystem:\n    You check pictures" in done.out
     assert "    - Foul\n    - Goal\n" in done.out
     assert (
-        "\nuser:\n    (a JPEG, its longest side at most 512 pixels, of quality 88)\n    Which of "
-        "the tags" in done.out
+        "\nuser:\n    (a JPEG, its longest side at most 512 pixels, of quality 88)\n    Which tags "
+        "does the picture show?\n" in done.out
     )
     body = rest(done.out)
     assert (body["model"], body["temperature"], body["max_tokens"], body["seed"]) == (
@@ -51,7 +51,7 @@ def test_form_and_size_of_frames_are_as_the_settings_say(command, engine_yaml):
     )
     done = command("prompt", "--config", file, "--for", "second look")
     assert "at most 1024 pixels" in done.out
-    assert 'Judge each tag of this list by itself: "yes"' in done.out
+    assert 'Judge each tag by itself: "yes"' in done.out
     assert '"model" is added once the server has told which one it has loaded' in done.out
 
 

@@ -25,7 +25,7 @@ from vlm_engine.errors import (
     UnreachableError,
     WrongModelError,
 )
-from vlm_engine.testing import Behaviour, Fault
+from vlm_engine.testing import Behaviour, Fault, Profile
 from vlm_engine.types import Form
 
 DESCRIPTIONS = {
@@ -48,9 +48,52 @@ async def test_confidence_is_what_the_model_believes():
     async with client_on(Behaviour()) as (client, _):
         verdicts = (await client.ask(question("Foul", "Turnover", form=Form.VERDICTS))).verdicts
         listed = (await client.ask(question("Foul", "Turnover"))).verdicts
+        named = (await client.ask(question("Foul", "Turnover", form=Form.NAMES))).verdicts
         for tag, verdict in verdicts.items():
             assert (verdict.probability > 0.85) == verdict.present
             assert listed[tag].probability == pytest.approx(verdict.probability, abs=1e-3)
+            assert named[tag].probability == pytest.approx(verdict.probability, abs=1e-3)
+
+
+@pytest.mark.parametrize("profile", [Profile.LLAMA_CPP, Profile.VLLM])
+@pytest.mark.parametrize("visible", [(), ("Turnover",), ("Basketball point", "Foul")])
+async def test_bare_names_are_as_sure_as_verdicts(profile, visible):
+    async with client_on(Behaviour(profile=profile)) as (client, _):
+        verdicts = (await client.ask(question(*visible, form=Form.VERDICTS))).verdicts
+        named = (await client.ask(question(*visible, form=Form.NAMES))).verdicts
+    for tag, verdict in verdicts.items():
+        assert named[tag].present == verdict.present
+        near = 5e-3  # tags that might have followed the last name share what is open
+        assert named[tag].probability == pytest.approx(verdict.probability, abs=near)
+
+
+async def test_unreadable_names_are_asked_for_as_a_list_with_schema():
+    def script(body):
+        return GOOD if "response_format" in body else completion("I see two players.")
+
+    async with client_on(Scripted(script)) as (client, server):
+        assert present(await client.ask(question(form=Form.NAMES))) == ["Foul"]
+    names, listed = server.received
+    assert "without JSON" in line_of(names) and "without JSON" not in line_of(listed)
+    assert listed["response_format"]["type"] == "json_schema"
+
+
+def line_of(body):
+    return body["messages"][-1]["content"][-1]["text"]
+
+
+@pytest.mark.parametrize("schema", [True, False])
+@pytest.mark.parametrize("form", Form)
+@pytest.mark.parametrize("tags", [TAGS[1:2], TAGS[:-1]])
+async def test_only_the_tags_of_the_question_are_judged(form, tags, schema):
+    model = {"tag_list": TAGS}
+    async with client_on(Behaviour(offers_schema=schema), **model) as (client, vlm):
+        answer = await client.ask(question("Foul", TAGS[-1], form=form, tags=tags))
+        requests = vlm.counters.requests
+        again = await client.ask(question("Foul", TAGS[-1], form=form, tags=tags))
+    assert present(answer) == present(again) == ["Foul"]
+    assert set(answer.verdicts) == set(tags)
+    assert vlm.counters.requests == requests + 1, "nothing had to be asked twice"
 
 
 async def test_confidence_can_be_switched_off():

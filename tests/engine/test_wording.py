@@ -17,13 +17,17 @@ SIGNAL = "a player is fouled; the referee signals"
 
 
 def texts(
-    form: Form = Form.LIST, time_s: float | None = None, *, strict: bool = True, **words: Any
+    form: Form = Form.LIST,
+    time_s: float | None = None,
+    *,
+    strict: bool = True,
+    tags: tuple[str, ...] = (),
+    **words: Any,
 ) -> tuple[str, str]:
     """The text before the picture and the line behind it, in these words."""
     model = ModelConfig(**{"tag_list": TAGS, **words})
-    system, user = messages(
-        Question(model.tag_list, form, b"", time_s=time_s), Wording.of(model), strict=strict
-    )
+    question = Question(tags or model.tag_list, form, b"", time_s=time_s)
+    system, user = messages(question, Wording.of(model), strict=strict)
     return system["content"], user["content"][1]["text"]
 
 
@@ -35,7 +39,7 @@ def fault(**words: Any) -> str:
 
 def test_the_words_that_are_built_in_are_still_the_same():
     """A change has everybody's answers asked for again: note it in the changelog."""
-    assert wording_fingerprint(ModelConfig()).startswith("35d591d224d5")
+    assert wording_fingerprint(ModelConfig()).startswith("de726f69cd0b")
 
 
 @pytest.mark.parametrize(
@@ -67,23 +71,50 @@ def test_a_template_says_everything_in_its_own_words():
 
 
 def test_the_fields_are_all_filled_in():
+    every_field = "; ".join(f"{{{name}}}" for name in templates.FIELDS)
     system, line = texts(
         Form.VERDICTS,
         prompt="A match.",
         special_tokens="/fast",
-        system_prompt="; ".join(f"{{{name}}}" for name in templates.FIELDS),
+        system_prompt=every_field,
+        user_prompt=every_field,
     )
-    assert system.startswith("A match.; - Basketball point\n")
-    assert "; 3; Judge each tag" in system
-    assert '"name of another": "no"}.; Which of the tags' in system
-    assert system.endswith("yes or no?; /fast; 1;"), "a picture by itself has no time"
-    assert line.startswith("/fast Which")
+    for text in (system, line):
+        assert text.startswith("A match.; - Basketball point\n- Foul\n- Free throw; 3; ")
+        assert text.endswith("?; /fast; 1;"), "a picture by itself has no time"
+    assert "; 3; Name the tags" in system and '{"tags": []}' in system
+    assert "; 3; Judge each tag" in line
+    assert '"name of another": "no"}.; Which tags' in line, "the question does not repeat it"
+
+
+@pytest.mark.parametrize("form", Form)
+def test_a_line_with_the_tags_lists_those_of_the_question(form):
+    words = {"system_prompt": "A match.", "user_prompt": "{tag_count}:\n{tags}\n{question}"}
+    system, line = texts(form, tags=TAGS[1:], **words)
+    assert system == "A match."
+    assert line.startswith("2:\n- Foul\n- Free throw\nWhich tags does the picture show?")
+    assert "Consider" not in line
+
+
+def test_a_line_of_your_own_still_says_which_tags_and_which_form():
+    words = {"user_prompt": "Well?"}
+    assert texts(**words)[1] == "Well?"
+    assert texts(tags=TAGS[:1], **words)[1] == "Well?\nConsider only these tags: Basketball point"
+    assert texts(Form.NAMES, **words)[1] == (
+        "Well?\nAnswer without JSON: one name on each line, or none."
+    )
+    _, line = texts(Form.VERDICTS, user_prompt="{rules} {format}", tags=TAGS[:1])
+    assert line.startswith("Judge each tag by itself")
+    assert line.endswith('"no"}.\nConsider only these tags: Basketball point')
 
 
 def test_without_a_schema_the_words_ask_for_json():
     words = {"system_prompt": "{tags}"}
-    assert texts(**words)[0] == "- Basketball point\n- Foul\n- Free throw"
-    assert texts(strict=False, **words)[0].endswith(
+    system, line = texts(strict=False, **words)
+    assert system == texts(**words)[0] == "- Basketball point\n- Foul\n- Free throw"
+    assert texts(**words)[1] == "Which tags does the picture show?"
+    assert 'show? Answer in JSON: {"tags": [' in line
+    assert line.endswith(
         "Write that one JSON object and nothing else: no explanation, no other text."
     )
 
@@ -181,7 +212,7 @@ def test_a_tag_may_be_described(words):
 
 def test_without_the_described_tag_nothing_is_said_of_quotes():
     model = ModelConfig(tag_list=TAGS, tag_descriptions={"Foul": SIGNAL})
-    system, _ = messages(Question(("Free throw",), Form.LIST, b""), Wording.of(model))
+    system, _ = messages(Question(("Goal", "Free throw"), Form.LIST, b""), Wording.of(model))
     assert "quotes" not in system["content"]
 
 

@@ -31,7 +31,7 @@ from vlm_engine.errors import (
     WrongModelError,
 )
 from vlm_engine.prompt import longest_answer
-from vlm_engine.types import Answer, Question, ServerTimings, Verdict
+from vlm_engine.types import Answer, Form, Question, ServerTimings, Verdict
 
 CHECK_TIMEOUT_S = 5.0
 MOST_TOKENS = 4096
@@ -245,8 +245,10 @@ class OpenAIClient(Client):
         except ReplyError as error:
             if reply.was_withheld(body):
                 raise
-            options = self._second_options(body, error, options.budget)
+            options = self._second_options(question, body, error, options.budget)
             _log.debug("%s: asking once more: %s", self.label, error)
+        if question.form is Form.NAMES:
+            question = replace(question, form=Form.LIST)  # which a schema holds the model to
         return await self._read(await self._complete(question, options, timeout_s), question)
 
     async def _answer_together(self, question: Question, timeout_s: float) -> Answer:
@@ -295,14 +297,20 @@ class OpenAIClient(Client):
         budget = self._within_context(max(self._model.max_new_tokens, longest))
         return RequestOptions(self._features, budget)
 
-    def _second_options(self, body: Any, error: ReplyError, budget: int) -> RequestOptions:
-        """Return a larger budget after a reply that was cut off, no schema after an unreadable one.
+    def _second_options(
+        self, question: Question, body: Any, error: ReplyError, budget: int
+    ) -> RequestOptions:
+        """Return a larger budget after a reply that was cut off, no schema after an unreadable one
+        that had it.
 
         A schema may also make a model write blanks until it is cut off.
         """
         cut_off = reply.was_cut_off(body)
         is_blank = len(error.raw) < min(budget // 4, 100)
-        features = self._features if cut_off and not is_blank else self._features - {Feature.SCHEMA}
+        had_schema = question.form is not Form.NAMES or bool(question.more)
+        features = self._features
+        if had_schema and (is_blank or not cut_off):
+            features -= {Feature.SCHEMA}
         if cut_off:
             budget = self._within_context(max(budget, min(4 * budget, MOST_TOKENS)))
         return RequestOptions(features, budget)
@@ -315,7 +323,7 @@ class OpenAIClient(Client):
     async def _read(self, body: Any, question: Question) -> Answer:
         """Return the answer in a chat completion. Raise ``ReplyError`` without the key."""
         try:
-            read = reply.read(body, question, self._model.synonyms)
+            read = reply.read(body, question, self._model.synonyms, self._model.tag_list)
         except ReplyError as error:
             raw = quoted(error.raw, self._key)
             words = f'{error.args[0]}: "{raw}"' if raw else error.args[0]

@@ -37,11 +37,14 @@ class Reply:
 
 
 def read(
-    body: object, question: Question, synonyms: Mapping[str, Iterable[str]] | None = None
+    body: object,
+    question: Question,
+    synonyms: Mapping[str, Iterable[str]] | None = None,
+    listed: Iterable[str] = (),
 ) -> Reply:
     """Return the reply in the parsed ``body`` of a chat completion.
 
-    ``synonyms``: other names of tags, by tag.
+    ``synonyms``: other names of tags, by tag. ``listed``: all tags that the model was shown.
 
     Raises ``ReplyError`` when it does not answer ``question`` beyond doubt, about any of its
     pictures. A body that is an error is not meant for this; it is refused like any other that holds
@@ -49,7 +52,8 @@ def read(
     """
     text, raw = answer_text(body, partly=bool(question.more))
     stream = TokenStream.of(choice_of(body))
-    first, *more = _verdicts(text, question, _names(question.tags, synonyms or {}), stream)
+    names = _names(question.tags, synonyms or {}, tuple(listed))
+    first, *more = _verdicts(text, question, names, stream)
     if not any((first, *more)):
         raise (
             cut_off_error(text)
@@ -76,14 +80,14 @@ def _verdicts(
     """Return the verdicts for each picture; of several, nothing where nothing is said of one."""
     if not question.more:
         said, value = verdicts.of_picture(text, names, question.form)
-        confidences = verdicts.confidences(stream, value, names, question.form) if stream else {}
-        return [{tag: Verdict(said[tag], confidences.get(tag)) for tag in question.tags}]
+        sure = verdicts.confidences(stream, text, value, names, question.form) if stream else {}
+        return [{tag: Verdict(said[tag], sure.get(tag)) for tag in question.tags}]
     numbers = range(1, len(question.times_s) + 1)
     by_picture = verdicts.of_pictures(text, names, len(numbers))
-    sure = verdicts.confidences_of_pictures(stream, names, by_picture) if stream else {}
+    sure_of = verdicts.confidences_of_pictures(stream, names, by_picture) if stream else {}
     return [
         {
-            tag: Verdict(by_picture[number][tag], sure.get(number, {}).get(tag))
+            tag: Verdict(by_picture[number][tag], sure_of.get(number, {}).get(tag))
             for tag in question.tags
             if number in by_picture
         }
@@ -91,12 +95,17 @@ def _verdicts(
     ]
 
 
-def _names(tags: tuple[str, ...], synonyms: Mapping[str, Iterable[str]]) -> verdicts.Names:
-    return _kept_names(tags, tuple((tag, tuple(synonyms[tag])) for tag in tags if tag in synonyms))
+def _names(
+    tags: tuple[str, ...], synonyms: Mapping[str, Iterable[str]], listed: tuple[str, ...]
+) -> verdicts.Names:
+    asked_about = tuple((tag, tuple(synonyms[tag])) for tag in tags if tag in synonyms)
+    return _kept_names(tags, asked_about, listed)
 
 
 @lru_cache(64)
 def _kept_names(
-    tags: tuple[str, ...], synonyms: tuple[tuple[str, tuple[str, ...]], ...]
+    tags: tuple[str, ...],
+    synonyms: tuple[tuple[str, tuple[str, ...]], ...],
+    listed: tuple[str, ...],
 ) -> verdicts.Names:
-    return verdicts.Names(tags, dict(synonyms))
+    return verdicts.Names(tags, dict(synonyms), listed)

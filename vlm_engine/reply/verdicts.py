@@ -19,6 +19,8 @@ from vlm_engine.types import Form
 
 _NOTHING = frozenset({"[]", "none", "nothing", "no tags", "none of the tags", "none of these tags"})
 _YES_NO = {"yes": True, "true": True, "no": False, "false": False}
+_COMMA = re.compile(r"([,;])")
+_HEADING = re.compile(r"\W*(?:tags|answer)\W*:[\s*]*", re.IGNORECASE)
 _SEPARATOR = re.compile(r"[:=–—]|\s-\s")
 _PICTURE = r"(?:picture|frame|image|photo)"
 _TIME = r"[ ,(]*(?:at )?\d+:\d\d:\d\d(?:\.\d)?\)?"  # as the question has it, which models repeat
@@ -35,18 +37,47 @@ Said = dict[str, bool]
 class Names:
     """The tags of a question, found by any name that a model writes.
 
-    Case, spacing and ornament do not matter, and synonyms count.
+    Case, spacing and ornament do not matter, and synonyms count. ``others`` are tags that the model
+    was shown beside them: to name these says nothing.
     """
 
-    def __init__(self, tags: Sequence[str], synonyms: Mapping[str, Iterable[str]]) -> None:
+    def __init__(
+        self,
+        tags: Sequence[str],
+        synonyms: Mapping[str, Iterable[str]],
+        others: Iterable[str] = (),
+    ) -> None:
         self.tags = tags
         by_synonym = {_key(name): tag for tag in tags for name in synonyms.get(tag, ())}
         self._by_key = by_synonym | {_key(tag): tag for tag in tags}
+        self._others = {_key(tag) for tag in others} - set(self._by_key)
+        named = (*self._by_key, *self._others)
+        self._most_commas = max((len(_COMMA.findall(name)) for name in named), default=0)
 
     def find(self, name: str) -> str | None:
         """Return the tag that is meant; None where none is."""
-        bare = re.sub(r"^(?:[-*•]+|\d+[.)])\s+", "", name.strip()).strip(" \t\"'`*.,;")
-        return self._by_key.get(_key(name)) or self._by_key.get(_key(bare))
+        return self._by_key.get(_key(name)) or self._by_key.get(_key(_bare(name)))
+
+    def knows(self, name: str) -> bool:
+        """Return whether it is the name of a tag, perhaps of one that the question leaves out."""
+        if self.find(name) is not None:
+            return True
+        return _key(name) in self._others or _key(_bare(name)) in self._others
+
+    def between_commas(self, line: str) -> list[str] | None:
+        """Return the names that a line consists of, which may have commas themselves; None if
+        anything else stands in it.
+        """
+        pieces, found, at = _COMMA.split(line), list[str](), 0  # every other piece is a comma
+        while at < len(pieces):
+            longest = min(len(pieces), at + 1 + 2 * self._most_commas)
+            candidates = ["".join(pieces[at:end]) for end in range(longest, at, -2)]
+            name = next(filter(self.knows, candidates), None)
+            if name is None and pieces[at].strip(" ."):
+                return None
+            found += [] if name is None else [name]
+            at += 2 if name is None else 2 * len(_COMMA.findall(name)) + 2
+        return found
 
     def place(self, name: str) -> int | None:
         """Return the place among the tags of the one that is meant; None where none is."""
@@ -61,7 +92,7 @@ class Names:
         if not all(isinstance(item, str) for item in items):
             raise unreadable("the reply lists something other than names", raw)
         found = {self.find(item) for item in items} - {None}
-        if not found and not all(_means_nothing(item) for item in items):
+        if not found and not all(_means_nothing(item) or self.knows(item) for item in items):
             raise unreadable("the reply names only tags that were not asked for", raw)
         return {tag: tag in found for tag in self.tags}
 
@@ -71,15 +102,20 @@ def _key(name: str) -> str:
     return unicodedata.normalize("NFC", tag_key(name))
 
 
+def _bare(name: str) -> str:
+    """Return the name without bullet and ornament."""
+    return re.sub(r"^(?:[-*•]+|\d+[.)])\s+", "", name.strip()).strip(" \t\"'`*.,;")
+
+
 def _means_nothing(text: str) -> bool:
-    return _key(text) in _NOTHING
+    return _key(text) in _NOTHING or _key(_bare(text).strip("!")) in _NOTHING
 
 
 def of_picture(text: str, names: Names, form: Form) -> tuple[Said, Any]:
     """Return whether each tag applies, and the JSON value that says so.
 
-    The value is None where words say so. Raises ``ReplyError`` where the text says no one thing
-    beyond doubt.
+    Instead of a value, a tuple of bare names as they were written, or None where other words say
+    so. Raises ``ReplyError`` where the text says no one thing beyond doubt.
     """
     values = [value for value, _, _ in json_values(text)]
     objects = [value for value in values if isinstance(value, dict)]
@@ -92,16 +128,41 @@ def of_picture(text: str, names: Names, form: Form) -> tuple[Said, Any]:
         raise unreadable("the reply gives two answers", text)
     if read:
         return read[-1]
-    if values and text.startswith("[") and form is Form.LIST and isinstance(values[0], list):
+    is_list = form is not Form.VERDICTS
+    bare = _bare_names(text, names) if is_list else None
+    if bare is not None:
+        return names.present(bare, text), bare
+    if values and text.startswith("[") and is_list and isinstance(values[0], list):
         return names.present(values[0], text), values[0]
-    said = None if values else _from_words(text, names, form)
+    said = None if values else _from_words(text, names)
     if said is None:
         raise unreadable("the reply does not answer the question", text)
     return said, None
 
 
+def _bare_names(text: str, names: Names) -> tuple[str, ...] | None:
+    """Return the names that the text consists of; nothing where it says that there are none, and
+    None if anything else stands in it.
+    """
+    text = _without_heading(text)
+    if _means_nothing(text):
+        return ()
+    found: list[str] = []
+    for line in filter(str.strip, text.splitlines()):
+        on_line = [line.strip()] if names.knows(line) else names.between_commas(line.strip())
+        if on_line is None:
+            return None
+        found += on_line
+    return tuple(found) or None
+
+
+def _without_heading(text: str) -> str:
+    heading = _HEADING.match(text)
+    return text[heading.end() :] if heading else text
+
+
 def _from_object(value: dict[str, Any], names: Names, form: Form, raw: str) -> Said | None:
-    if form is Form.LIST:
+    if form is not Form.VERDICTS:
         for name, items in value.items():
             if _key(name) == "tags" and isinstance(items, list):
                 return names.present(items, raw)
@@ -126,8 +187,8 @@ def _from_pairs(pairs: Iterable[tuple[str, Any]], names: Names, raw: str) -> Sai
     return said or None
 
 
-def _from_words(text: str, names: Names, form: Form) -> Said | None:
-    """Read text without JSON if every piece of it is understood; return None otherwise."""
+def _from_words(text: str, names: Names) -> Said | None:
+    """Read verdicts without JSON if all of the text is understood; return None otherwise."""
     word = _YES_NO.get(text.strip(" .!").casefold())
     if word is not None and len(names.tags) == 1:
         return {names.tags[0]: word}
@@ -138,10 +199,6 @@ def _from_words(text: str, names: Names, form: Form) -> Said | None:
         ]
         if len(pairs) == len(pieces) and (said := _from_pairs(pairs, names, text)):
             return said
-        if form is Form.LIST and all(names.find(piece) for piece in pieces):
-            return names.present(pieces, text)
-    if form is Form.LIST and _means_nothing(text.strip(" .!")):
-        return dict.fromkeys(names.tags, False)
     return None
 
 
@@ -157,14 +214,23 @@ def _name_and_word(line: str) -> tuple[str, str] | None:
 
 
 def confidences(
-    stream: confidence.TokenStream, value: Any, names: Names, form: Form
+    stream: confidence.TokenStream, text: str, value: Any, names: Names, form: Form
 ) -> dict[str, float]:
     """Return the confidence of each tag that the token stream tells.
 
-    It is found by the place of the same JSON in the stream.
+    It is found by the place of the same JSON, or the same ``text`` of bare names, in the stream.
     """
-    if value is None:
-        return {}
+    if isinstance(value, tuple):
+        start = stream.text.rfind(_without_heading(text))
+        if start < 0:
+            return {}
+        return confidence.of_names(stream, start, value, names.tags, names.place)
+    return {} if value is None else _confidences_of_json(stream, value, names, form)
+
+
+def _confidences_of_json(
+    stream: confidence.TokenStream, value: Any, names: Names, form: Form
+) -> dict[str, float]:
     try:
         places = [(start, end) for other, start, end in json_values(stream.text) if other == value]
     except ReplyError:
@@ -176,7 +242,7 @@ def confidences(
     if isinstance(value, dict) and isinstance(value.get("tags"), list):
         listing = re.compile(r'"tags"\s*:\s*(?=\[)').search(stream.text, start, end)
         is_listing, start = listing is not None, listing.end() if listing else start
-    if is_listing and form is Form.LIST:
+    if is_listing and form is not Form.VERDICTS:
         return confidence.of_items(stream, start, end, names.tags, names.place)
     if is_listing:
         return {}
