@@ -13,11 +13,15 @@ SYSTEM = "{opening}\n\nTags:\n{tags}\n\n{rules}\n{format}"
 USER = "{special_tokens} {question}"
 FIELDS: Mapping[str, str] = {
     "opening": "what `prompt` says, or the sentence that opens a question by default",
-    "tags": "the tags that are asked about, one on each line, with their descriptions",
+    "tags": "before the picture all tags of the model, after it those that are asked about; one on "
+    "each line, with their descriptions",
     "tag_count": "how many they are",
-    "rules": "what to do with them: to name those that the picture shows, or to judge each",
-    "format": "the JSON that is wanted, in words",
-    "question": "the short question that follows the picture",
+    "rules": "what to do with them: before the picture to name those that it shows, after it "
+    "perhaps to judge each",
+    "format": "the form of the answer, in words: before the picture that of a list in JSON, after "
+    "it the one that is wanted",
+    "question": "the short question that follows the picture. It says which tags it is about unless "
+    "it is about all, and which form is wanted unless that is a list",
     "special_tokens": "what `special_tokens` says",
     "picture_count": "how many pictures are shown: one, unless several frames are asked about at "
     "once",
