@@ -13,9 +13,10 @@ import io
 import json
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import requests
 
@@ -78,10 +79,10 @@ def counts(subject: Subject) -> list[Count]:
     """Ask all questions in their order, and return their tokens."""
     found = []
     for number, case in enumerate(CASES):
-        body = request_body(subject, _question(case, 10 * number))
-        headers = {"Authorization": f"Bearer {subject.key}", "Content-Type": "application/json"}
+        body = {**request_body(subject, _question(case, 10 * number)), "max_tokens": 4}
+        headers = {"Authorization": f"Bearer {subject.key}"}
         address = f"{subject.url}/chat/completions"
-        reply = requests.post(address, data=body, headers=headers, timeout=60)
+        reply = requests.post(address, json=body, headers=headers, timeout=300)
         reply.raise_for_status()
         answer = reply.json()
         cached = usage.cached_tokens(answer)
@@ -91,21 +92,21 @@ def counts(subject: Subject) -> list[Count]:
     return found
 
 
-def request_body(subject: Subject, question: Question) -> bytes:
+def request_body(subject: Subject, question: Question) -> dict[str, Any]:
     """Return the request that a client of the server sends first."""
     model = ModelConfig(model_id=subject.model, tag_list=TAGS)
     client = OpenAIClient(EndpointConfig(base_url=subject.url, api_key=subject.key), model)
-    return client.first_body(question)
+    body: dict[str, Any] = json.loads(client.first_body(question))
+    return body
 
 
 def system_text(subject: Subject) -> str:
     """Return the text before the pictures."""
-    body = json.loads(request_body(subject, _question(CASES[0], 0)))
-    return str(body["messages"][0]["content"])
+    return str(request_body(subject, _question(CASES[0], 0))["messages"][0]["content"])
 
 
-def _line(body: bytes) -> str:
-    return str(json.loads(body)["messages"][-1]["content"][-1]["text"])
+def _line(body: Mapping[str, Any]) -> str:
+    return str(body["messages"][-1]["content"][-1]["text"])
 
 
 def _question(case: Case, number: int) -> Question:

@@ -47,15 +47,15 @@ _WORDS = {
     Form.NAMES: replace(_LIST, format="Answer without JSON: one name on each line, or none."),
     Form.VERDICTS: replace(
         _LIST,
-        rules='Judge each tag by itself: "yes" if the picture clearly shows it, otherwise "no".',
-        format='Answer in JSON, with each tag in the order of the list: {"name of a tag": "yes",'
+        rules="Judge each tag by itself: yes if the picture clearly shows it, otherwise no.",
+        format='Answer in JSON, with each tag in its order: {"name of a tag": "yes",'
         ' "name of another": "no"}.',
     ),
 }
 _SEVERAL = replace(
     _LIST,
     format="Answer in JSON, with the number of every picture:"
-    ' {"1": ["name of a tag", "name of another"], "2": []}, where the second shows none.',
+    ' {"1": ["name of a tag", "name of another"], "2": []}.',
     line="Which tags does each of these {} pictures show?",
 )
 _DESCRIBED = (

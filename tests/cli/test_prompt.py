@@ -51,7 +51,7 @@ def test_form_and_size_of_frames_are_as_the_settings_say(command, engine_yaml):
     )
     done = command("prompt", "--config", file, "--for", "second look")
     assert "at most 1024 pixels" in done.out
-    assert 'Judge each tag by itself: "yes"' in done.out
+    assert "Judge each tag by itself: yes" in done.out
     assert '"model" is added once the server has told which one it has loaded' in done.out
 
 

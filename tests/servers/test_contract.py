@@ -62,7 +62,8 @@ async def test_what_is_sent_is_accepted_and_comes_back_as_verdicts(server, form,
     assert answer.prompt_tokens > 0 and answer.answer_tokens > 0
     if server.subject.sees:
         assert present(answer) == ["Foul", "Turnover"]
-    assert "asking" not in caplog.text, "nothing had to be left out, and nothing to be asked twice"
+    if server.subject.sees or form is not Form.NAMES:  # nothing holds a random model to names
+        assert "asking" not in caplog.text, "nothing was left out, and nothing asked twice"
 
 
 async def test_a_confidence_is_never_made_up(server):

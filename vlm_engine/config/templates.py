@@ -20,8 +20,8 @@ FIELDS: Mapping[str, str] = {
     "perhaps to judge each",
     "format": "the form of the answer, in words: before the picture that of a list in JSON, after "
     "it the one that is wanted",
-    "question": "the short question that follows the picture. It says which tags it is about unless "
-    "it is about all, and which form is wanted unless that is a list",
+    "question": "the short question that follows the picture. It says which tags it is about, "
+    "unless it is about all, and which form is wanted, unless that is a list",
     "special_tokens": "what `special_tokens` says",
     "picture_count": "how many pictures are shown: one, unless several frames are asked about at "
     "once",
