@@ -9,7 +9,7 @@ from tests.clients.helpers import GOOD, TAGS, Scripted, client_on, completion, j
 from vlm_engine.clients.request import Feature
 from vlm_engine.errors import BusyError, NoVisionError, ReplyError, RequestError, ServerError
 from vlm_engine.testing import Behaviour, Fault, Profile
-from vlm_engine.types import Form, Frame, Question
+from vlm_engine.types import Form, Frame, Question, ServerTimings
 
 SHOWN = (("Foul",), (), ("Turnover", "Basketball point"), ("Break-away",))
 FOUND = [["Foul"], [], ["Basketball point", "Turnover"], ["Break-away"]]
@@ -85,6 +85,28 @@ async def test_a_server_for_one_picture_is_asked_one_by_one_for_good(profile, ca
     assert present(first) == present(second) == FOUND
     assert (first.calls, received, again) == (4, 5, 4)
     assert "court: it does not take several pictures; asking without from now on" in caplog.messages
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_one_by_one_the_cached_tokens_and_times_are_added_up(is_told):
+    timings = {
+        "cache_n": 90,
+        "prompt_n": 40,
+        "prompt_ms": 250,
+        "predicted_n": 7,
+        "predicted_ms": 50,
+    }
+    told = {"timings": timings} if is_told else {}
+
+    def script(body):
+        if str(body).count("image_url") > 2:
+            return 400, {"error": "multiple images are not supported"}
+        return {**GOOD, **told}
+
+    async with client_on(Scripted(script)) as (client, _):
+        answer = await client.ask(question(*SHOWN[:3]))
+    assert answer.cached_tokens == (270 if is_told else None)
+    assert answer.timings == (ServerTimings(0.75, 120, 0.375, 21) if is_told else None)
 
 
 @pytest.mark.parametrize(
