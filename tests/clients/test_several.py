@@ -94,7 +94,7 @@ async def test_one_by_one_the_cached_tokens_and_times_are_added_up(is_told):
         "prompt_n": 40,
         "prompt_ms": 250,
         "predicted_n": 7,
-        "predicted_ms": 50,
+        "predicted_ms": 125,
     }
     told = {"timings": timings} if is_told else {}
 
