@@ -10,7 +10,7 @@ from benchmarks.tokens import AS_IT_WAS, SMALL_LISTS, Styles
 from benchmarks.upstream import upstream
 from benchmarks.yardsticks import dense, plain, rec
 from vlm_engine.config.models import SearchConfig
-from vlm_engine.search import VideoSearch
+from vlm_engine.search import ONE_MODEL, Costs, VideoSearch
 from vlm_engine.types import Span
 
 _DEFAULTS = SearchConfig()
@@ -38,10 +38,10 @@ YARDSTICKS: Mapping[str, Strategy] = {
 
 
 def engine_search(
-    oracle: Oracle, config: SearchConfig = _DEFAULTS, *, scanned: bool = False
+    oracle: Oracle, config: SearchConfig = _DEFAULTS, costs: Costs = ONE_MODEL
 ) -> VideoSearch:
     """Return the engine's own search over the video of ``oracle``."""
-    return VideoSearch(oracle.video, oracle.tags, config, scanned=scanned)
+    return VideoSearch(oracle.video, oracle.tags, config, costs)
 
 
 def searching(oracle: Oracle, styles: Styles = SMALL_LISTS, **settings: float) -> tuple[Span, ...]:

@@ -160,6 +160,14 @@ class QuestionCost:
     text_token_s: float = 0.00035
     answer_token_s: float = 0.012
 
+    def times(self, factor: float) -> QuestionCost:
+        """Return the cost of a model that takes so many times as long."""
+        return QuestionCost(*(factor * part for part in astuple(self)))
+
+
+USUAL_COST = QuestionCost()
+"""The cost before anything was measured."""
+
 
 @dataclass(frozen=True, slots=True)
 class Question:

@@ -8,17 +8,19 @@ from itertools import chain
 
 from tests.engine.searches import TAGS, Truth, bounds, play, replay, says, spans_of, video
 from vlm_engine.config.models import SearchConfig
-from vlm_engine.search import VideoSearch
+from vlm_engine.search import Costs, VideoSearch
 from vlm_engine.search.evidence import TimeWarp, gather
 from vlm_engine.search.learning import learn_rates
 from vlm_engine.search.rates import JUDGE, SCANNER, assumed
-from vlm_engine.types import FrameQuery, Observation, Purpose, Verdict
+from vlm_engine.types import FrameQuery, Observation, Purpose, QuestionCost, Verdict
+
+TWO_MODELS = Costs(scanner=QuestionCost().times(0.3))
 
 INFO = video(cuts=[12.0 * number for number in range(1, 50)])
 
 
 def run(scanner: Truth, judge: Truth) -> tuple[VideoSearch, list[FrameQuery]]:
-    search = VideoSearch(INFO, TAGS, SearchConfig(), scanned=True)
+    search = VideoSearch(INFO, TAGS, SearchConfig(), TWO_MODELS)
 
     def answer(query: FrameQuery) -> Observation:
         if query.purpose is Purpose.SCAN:
@@ -76,7 +78,7 @@ def test_edges_are_the_scanners():
 
 def test_the_judges_word_weighs_more_than_the_scanners():
     def belief(word: bool, *, scanned: bool) -> float:
-        search = VideoSearch(INFO, TAGS, SearchConfig(), scanned=True)
+        search = VideoSearch(INFO, TAGS, SearchConfig(), TWO_MODELS)
         for query in search.next_queries():
             search.record(query, replace(says(PLAY)(query), scanned=True))
         last = Observation(306.5, {"Foul": Verdict(word)}, scanned=scanned)
@@ -114,14 +116,14 @@ def test_each_observers_errors_are_learnt_apart():
 
 def test_a_scanned_search_goes_on_from_what_was_seen():
     first, _ = run({**PLAY, "Turnover": [(204.0, 216.0)]}, PLAY)
-    again = VideoSearch(INFO, TAGS, SearchConfig(), scanned=True)
+    again = VideoSearch(INFO, TAGS, SearchConfig(), TWO_MODELS)
     replay(first, again)
     assert again.next_queries() == ()
     assert again.spans() == first.spans()
 
 
 def test_a_judge_that_did_the_scan_itself_needs_no_scanner():
-    search = VideoSearch(INFO, TAGS, SearchConfig(), scanned=True)
+    search = VideoSearch(INFO, TAGS, SearchConfig(), TWO_MODELS)
     truth = {**PLAY, "Goal": [(456.0, 480.0)]}
     play(search, says(truth))
     assert {span.tag for span in search.spans()} == {"Foul", "Goal"}

@@ -232,6 +232,10 @@ class SearchConfig(SettingsGroup):
     """The most questions to ask for an hour of video. They are asked where the answer is least
     certain. None or 0: no limit."""
 
+    seconds_per_hour: Annotated[Seconds | None, ZERO_IS_NONE] = Field(None, gt=0, le=1_000_000)
+    """The most model seconds to spend on an hour of video, by what questions have cost so far.
+    None or 0: no limit."""
+
     edge_tolerance_s: Seconds = Field(0.5, ge=0.05, le=60)
     """The accuracy of the ends of spans. An end that is probably closer than this is not
     refined."""

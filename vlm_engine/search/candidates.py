@@ -9,8 +9,7 @@ is beside the length of the segment.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,14 +37,6 @@ _NEAR_S = 1.2
 """A frame with another asked about so near to it was looked at again on that side."""
 _SHOT_MARGIN_S = 0.1
 
-_PRICE = 0.063
-_USUAL_RUNS_PER_HOUR = 130.0
-_FEWEST, _MOST = 0.05, 2.0
-_BUSTLE_COUNTS = 0.7
-"""With 1 every video counts alike, however much happens in it; with 0 every label."""
-_LONG_S, _CHEAPEST = 1000.0, 0.65
-_JUDGE_PRICE, _SCANNER_PRICE = 1.65, 0.5
-_LEAST_SHARE = 0.01
 
 IsFree = Callable[[float], bool]
 
@@ -54,31 +45,15 @@ IsFree = Callable[[float], bool]
 class Candidate:
     """A frame that could be asked about, and what that is worth.
 
-    ``columns``: the tags for which it was thought of.
+    ``columns``: the tags for which it was thought of. ``seconds``: what the question probably
+    takes.
     """
 
     time_s: float
     value: float
     purpose: Purpose
     columns: tuple[int, ...] = ()
-
-
-Prices = Mapping[Purpose, float]
-"""The worth that a candidate of each purpose must have to be asked about."""
-
-
-def prices_of(runs: int, duration_s: float, effort: float, *, scanned: bool) -> Prices:
-    """Return the prices for a video in which so many runs are known. ``scanned``: a model scans.
-
-    The more happens in a video, the less one of its labels matters; in a short video, a call
-    matters less. ``effort`` divides the price. Where a smaller model scans, calls to it are cheap,
-    so that they go first, and those to the judge dear.
-    """
-    per_hour = runs / max(duration_s, 1e-6) * 3600
-    bustle = math.pow(min(_MOST, max(_FEWEST, per_hour / _USUAL_RUNS_PER_HOUR)), _BUSTLE_COUNTS)
-    price = _PRICE / effort * bustle * min(1.0, max(_CHEAPEST, duration_s / _LONG_S))
-    judge, scanner = (price * _JUDGE_PRICE, price * _SCANNER_PRICE) if scanned else (price, price)
-    return {Purpose.SCAN: scanner, Purpose.SECOND_LOOK: judge, Purpose.EDGE: judge}
+    seconds: float = 1.0
 
 
 def second_looks(
@@ -132,17 +107,22 @@ def _other_frame(
 
 
 def checks(
-    posterior: Posterior, end_s: float, prices: Prices, is_free: IsFree, is_free_for_judge: IsFree
+    posterior: Posterior,
+    end_s: float,
+    prices: tuple[float, float],
+    is_free: IsFree,
+    is_free_for_judge: IsFree,
 ) -> Iterator[Candidate]:
     """Yield the best second look at every doubtful frame, where a smaller model scans.
 
     It is by the judge or by the scanner. The judge sees through what fools the scanner for a whole
     shot with one look, so a look of the judge's is worth the doubt about all frames of the scene.
     It goes to the very frame that the scanner saw: no other tells more about that verdict.
+    ``prices``: what a look must be worth, by the judge and by the scanner.
     """
     evidence, cuts_s = posterior.evidence, posterior.warp.cuts_s
     times_s, by_judge = evidence.times_s, evidence.observers != SCANNER
-    judge_price, scanner_price = prices[Purpose.SECOND_LOOK], prices[Purpose.SCAN]
+    judge_price, scanner_price = prices
     gain = _by_scene(posterior.gain(JUDGE), posterior)
     judge_gain, scanner_gain = gain.sum(1), posterior.gain(SCANNER).sum(1)
     for row in np.flatnonzero((judge_gain >= judge_price) | (scanner_gain >= scanner_price)):
@@ -281,32 +261,3 @@ def edge_candidates(
 def _harm(relative_error: float) -> float:
     share = (relative_error - _HARMLESS_SHARE) / (_HARMFUL_SHARE - _HARMLESS_SHARE)
     return min(1.0, max(0.0, share))
-
-
-def choose(
-    candidates: Iterable[Candidate], prices: Prices, most: int | None, apart_s: float
-) -> list[Candidate]:
-    """Return the candidates for one round, best for their price first.
-
-    None is nearer than ``apart_s`` to another. ``most``: how many at a time; None: any number.
-    """
-    worthy = [each for each in candidates if each.value >= prices[each.purpose]]
-    worthy.sort(key=lambda each: (-each.value / prices[each.purpose], each.time_s, each.purpose))
-    taken: dict[int, Candidate] = {}
-    for candidate in worthy:
-        if most is not None and len(taken) >= most:
-            break
-        cell = int(candidate.time_s / apart_s)
-        beside = [taken[near].time_s for near in (cell - 1, cell, cell + 1) if near in taken]
-        if all(abs(time_s - candidate.time_s) > apart_s for time_s in beside):
-            taken[cell] = candidate
-    return list(taken.values())
-
-
-def is_worth_a_round(candidates: Sequence[Candidate], runs: int) -> bool:
-    """Return whether the candidates set enough right to wait for another round.
-
-    ``runs``: how many are known.
-    """
-    worth = sum(each.value for each in candidates)
-    return bool(candidates) and worth >= _LEAST_SHARE * max(1, runs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from vlm_engine.config.models import SearchConfig
+from vlm_engine.search.pricing import ONE_MODEL, Costs
 from vlm_engine.search.scan import ObservationLog, milliseconds
 from vlm_engine.search.video_search import VideoSearch
 from vlm_engine.types import FrameQuery, Observation, Purpose, Span, VideoInfo
@@ -41,14 +42,11 @@ class GroupedSearch:
         tags: Sequence[str],
         groups: Iterable[Tags],
         config: SearchConfig,
-        *,
-        scanned: bool = False,
+        costs: Costs = ONE_MODEL,
     ) -> None:
         self._tags = tuple(tags)
         self._log = ObservationLog(tags)
-        self._searches = [
-            (group, VideoSearch(video, group, config, scanned=scanned)) for group in groups
-        ]
+        self._searches = [(group, VideoSearch(video, group, config, costs)) for group in groups]
 
     def record(self, query: FrameQuery, observation: Observation) -> None:
         """Record what came of a query."""

@@ -10,7 +10,7 @@ from vlm_engine.search.evidence import Evidence, Flags, TimeWarp
 from vlm_engine.search.hmm import SHOWS, STATES, Smoothed, by_condition, by_truth, smooth
 from vlm_engine.search.rates import FOOLED_ALONG, JUDGE, SURE_ERROR, Columns, Floats, Rates
 
-_SECOND_LOOK = 1.25
+_SECOND_LOOK = 2.1
 """A second look is worth this many times the fall in p (1 - p), which makes it comparable to edges
 and discoveries.
 """

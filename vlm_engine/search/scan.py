@@ -28,13 +28,14 @@ def believable_cuts(video: VideoInfo) -> list[Cut]:
     )
 
 
-def plan_scan(video: VideoInfo, interval_s: float, budget: int | None) -> list[float]:
+def plan_scan(video: VideoInfo, interval_s: float, budget: float) -> list[float]:
     """Return the times of the scan.
 
-    Where it would take more than its share of the budget, the interval becomes wider.
+    Where it would take more than its share of the ``budget``, which is a number of questions, the
+    interval becomes wider.
     """
     times = scan_times(video, interval_s)
-    most = math.inf if budget is None else max(2, _BUDGET_SHARE * budget)
+    most = max(2, _BUDGET_SHARE * budget)
     while len(times) > most and interval_s < video.duration_s:
         interval_s *= 1.15
         times = scan_times(video, interval_s)

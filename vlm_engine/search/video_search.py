@@ -9,18 +9,22 @@ import numpy as np
 from vlm_engine.config.models import SearchConfig
 from vlm_engine.search.candidates import (
     Candidate,
-    Prices,
     checks,
-    choose,
     discoveries,
     edge_candidates,
-    is_worth_a_round,
-    prices_of,
     second_looks,
 )
 from vlm_engine.search.evidence import Evidence, TimeWarp, gather
 from vlm_engine.search.learning import learn_rates
 from vlm_engine.search.posterior import Posterior
+from vlm_engine.search.pricing import (
+    ONE_MODEL,
+    Allowance,
+    Costs,
+    Prices,
+    choose,
+    is_worth_a_round,
+)
 from vlm_engine.search.rates import SHORTEST_S, Rates, assumed
 from vlm_engine.search.scan import ObservationLog, believable_cuts, milliseconds, plan_scan
 from vlm_engine.search.segments import Run, find_runs, spans_of
@@ -36,14 +40,6 @@ _CUT_SHORT = 0.5
 """Of the shortest event that the user wants found, this share is still looked for: pauses may be
 shorter than events.
 """
-_IN_DOUBT = 0.002
-"""A tag is asked about along with others where it is less sure than this. Each makes the answer
-longer, and answers take time.
-"""
-_IN_DOUBT_AFTER_SCANNER = 0.0003
-"""The same where only the scanner may have seen it, and the judge is asked little."""
-_SPENT_PER_ROUND = 0.5
-_LEAST_ROUND = 0.04
 
 
 class VideoSearch:
@@ -51,32 +47,42 @@ class VideoSearch:
 
     Call ``next_queries()`` for a round of queries, ``record()`` what came of each, in any order,
     and so on until ``next_queries()`` is empty; then ``spans()`` has the result. The first round
-    scans for all tags; later rounds ask what is worth its price, each only about the tags in doubt,
-    and on frames that were not asked about before. What is asked depends on the recorded
-    observations alone, so a search that is given earlier ones goes on where they ended.
+    scans for all tags; later rounds ask what is worth its seconds, each about all tags but those
+    that surely show, and on frames that were not asked about before. What is asked depends on the
+    recorded observations and the ``costs`` alone, so a search that is given earlier ones goes on
+    where they ended.
 
-    ``scanned``: scans are for a smaller model, and what it saw is recorded as ``scanned``; all
-    other queries are for the judge.
+    Where the ``costs`` name a scanner, scans are for that smaller model, and what it saw is
+    recorded as ``scanned``; all other queries are for the judge.
     """
 
     def __init__(
-        self, video: VideoInfo, tags: Sequence[str], config: SearchConfig, *, scanned: bool = False
+        self,
+        video: VideoInfo,
+        tags: Sequence[str],
+        config: SearchConfig,
+        costs: Costs = ONE_MODEL,
     ) -> None:
         self._video = video
         self._tags = tuple(tags)
         self._config = config
-        self._scanned = scanned
+        self._scanned = costs.scanner is not None
+        self._judge, self._scanner = costs.of(tags)
         self._warp = TimeWarp(video.duration_s, believable_cuts(video))
         self._frame_s = 0.6 / video.frame_rate if video.frame_rate > 0 else 0.02
-        per_hour = config.questions_per_hour
-        self._budget = None if per_hour is None else round(per_hour * video.duration_s / 3600)
+        self._budget = Allowance.of(config, video.duration_s)
         self._shortest_s = max(SHORTEST_S, (config.shortest_event_s or 0.0) * _CUT_SHORT)
-        self._scan = plan_scan(video, config.interval_for(video.duration_s), self._budget)
+        self._scan = plan_scan(
+            video,
+            config.interval_for(video.duration_s),
+            self._budget.questions(self._scanner.usual_s),
+        )
         self._log = ObservationLog(self._tags, self._frame_s)
         self._inferred: tuple[Posterior, list[Run]] | None = None
         self._taught: tuple[list[Observation], Rates] | None = None
         self._rounds = 0
         self._pending = 0
+        self._spent_ms = 0
 
     def record(self, query: FrameQuery, observation: Observation) -> None:
         """Record what came of a query.
@@ -84,6 +90,9 @@ class VideoSearch:
         An observation without verdicts says that the frame could not be judged.
         """
         self._log.record(query, observation)
+        costs = self._scanner if query.purpose is Purpose.SCAN else self._judge
+        named = (tag for tag, verdict in observation.verdicts.items() if verdict.present)
+        self._spent_ms += milliseconds(costs.answered_s(self._tags, query.tags, named))
         self._inferred = None
 
     def next_queries(self) -> tuple[FrameQuery, ...]:
@@ -98,7 +107,7 @@ class VideoSearch:
     def expected_more(self) -> int:
         """Return how many queries probably follow after this round; never exact, always finite."""
         guess = self._pending if self._rounds <= 1 else self._pending // 2
-        return guess if self._budget is None else min(guess, self._left_of(self._budget))
+        return int(min(guess, max(0.0, self._left.questions(self._judge.usual_s))))
 
     def observations(self) -> Iterator[tuple[float, Observation]]:
         """Return (time asked for, what was seen there), in order of time.
@@ -161,29 +170,27 @@ class VideoSearch:
         if self._log.is_empty:
             return ()
         posterior, runs = self._infer()
-        prices = prices_of(
-            len(runs), self._video.duration_s, self._config.effort, scanned=self._scanned
+        prices = Prices(
+            self._judge, self._scanner, len(runs), self._video.duration_s, self._config.effort
         )
-        candidates = choose(
-            self._candidates(posterior, runs, prices), prices, self._round_limit(), self._frame_s
-        )
-        if not is_worth_a_round(candidates, len(runs)):
+        candidates = list(self._candidates(posterior, runs, prices))
+        shows, _ = posterior.doubt_at(np.array([candidate.time_s for candidate in candidates]))
+        allowance = self._left.of_round(self._budget)
+        chosen = choose(prices.priced(candidates, shows), allowance, self._frame_s)
+        if not is_worth_a_round(chosen, len(runs)):
             return ()
-        candidates.sort(key=lambda candidate: candidate.time_s)
-        return tuple(self._as_queries(candidates, posterior))
+        chosen.sort(key=lambda candidate: candidate.time_s)
+        return tuple(
+            FrameQuery(
+                each.time_s, tuple(self._tags[column] for column in each.columns), each.purpose
+            )
+            for each in chosen
+        )
 
-    def _round_limit(self) -> int | None:
-        """Return how many calls the next round may take: half of what is left of the budget.
-
-        Later rounds can then follow up what the earlier ones found.
-        """
-        if self._budget is None:
-            return None
-        left = self._left_of(self._budget)
-        return min(left, max(round(left * _SPENT_PER_ROUND), round(self._budget * _LEAST_ROUND), 1))
-
-    def _left_of(self, budget: int) -> int:
-        return max(0, budget - self._log.frames)
+    @property
+    def _left(self) -> Allowance:
+        """What is left of the budget."""
+        return self._budget.less(self._log.frames, self._spent_ms / 1000)
 
     def _candidates(
         self, posterior: Posterior, runs: list[Run], prices: Prices
@@ -195,24 +202,14 @@ class VideoSearch:
         )
         refined = set(np.searchsorted(seen_s, [candidate.time_s for candidate in edges]))
         yield from edges
-        for candidate in discoveries(posterior, prices[Purpose.SCAN], self._shortest_s, is_free):
+        for candidate in discoveries(
+            posterior, prices.least(Purpose.SCAN), self._shortest_s, is_free
+        ):
             if np.searchsorted(seen_s, candidate.time_s) not in refined:
                 yield candidate
         if self._config.second_looks and self._scanned:
-            yield from checks(posterior, end_s, prices, is_free, self._log.is_free_for_judge)
+            usual = prices.usual(Purpose.SECOND_LOOK), prices.usual(Purpose.SCAN)
+            yield from checks(posterior, end_s, usual, is_free, self._log.is_free_for_judge)
         elif self._config.second_looks:
-            yield from second_looks(posterior, end_s, prices[Purpose.SECOND_LOOK], is_free)
-
-    def _as_queries(
-        self, candidates: Sequence[Candidate], posterior: Posterior
-    ) -> Iterator[FrameQuery]:
-        """Yield queries: discoveries about every tag, others about those in doubt at that frame."""
-        shows, _ = posterior.doubt_at(np.array([candidate.time_s for candidate in candidates]))
-        least = _IN_DOUBT_AFTER_SCANNER if self._scanned else _IN_DOUBT
-        doubtful = np.minimum(shows, 1 - shows) >= least
-        for candidate, row in zip(candidates, doubtful, strict=True):
-            if candidate.purpose is Purpose.SCAN:
-                row[:] = True
-            row[list(candidate.columns)] = True
-            tags = tuple(tag for tag, wanted in zip(self._tags, row, strict=True) if wanted)
-            yield FrameQuery(candidate.time_s, tags, candidate.purpose)
+            least = prices.least(Purpose.SECOND_LOOK)
+            yield from second_looks(posterior, end_s, least, is_free)

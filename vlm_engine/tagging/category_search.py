@@ -12,9 +12,10 @@ from itertools import groupby
 
 from vlm_engine.config.models import SearchConfig
 from vlm_engine.errors import CoverageError, FrameError
-from vlm_engine.search import GroupedSearch, regrouped
+from vlm_engine.search import Costs, GroupedSearch, regrouped
 from vlm_engine.tagging.cached_client import Cascade, CascadeAnswers, Styles, Tags
 from vlm_engine.types import (
+    USUAL_COST,
     Coverage,
     Findings,
     Frame,
@@ -86,7 +87,8 @@ class CategorySearch:
         known = [(group, by == settings) for group, by in earlier.searches] if earlier else []
         known += await cascade.judge.finished_searches(cache_key, settings)
         groups = regrouped(tags, known)
-        search = GroupedSearch(video, tags, groups, config, scanned=cascade.scanner is not None)
+        costs = Costs(scanner=USUAL_COST if cascade.scanner else None)
+        search = GroupedSearch(video, tags, groups, config, costs)
         for time_s, seen in earlier.observations if earlier else ():
             if cascade.scanner is not None or not seen.scanned:
                 search.record(FrameQuery(time_s, tuple(seen.verdicts), Purpose.SCAN), seen)
