@@ -77,9 +77,11 @@ class TagCosts:
         lengths = [len(tag.encode()) / _BYTES_PER_TOKEN + _AROUND_NAME for tag in tags]
         return cls(cost, np.array(lengths, dtype=np.float64))
 
-    def answered_s(self, tags: Sequence[str], asked: Sequence[str], named: Iterable[str]) -> float:
-        """Return the seconds of one question about the tags ``asked``, whose answer named some."""
-        is_asked, is_named = (np.isin(tags, [*some]) for some in (asked, named))
+    def answered_s(
+        self, tags: Sequence[str], requested: Sequence[str], named: Iterable[str]
+    ) -> float:
+        """Return the seconds of a question about some tags, whose answer ``named`` some."""
+        is_asked, is_named = (np.isin(tags, [*some]) for some in (requested, named))
         return float(self.seconds(is_asked[None], is_named[None].astype(np.float64))[0])
 
     @property
@@ -91,24 +93,24 @@ class TagCosts:
     @property
     def usual_s(self) -> float:
         """Seconds of a usual question of a scan."""
-        shown = min(_SHOWN_USUALLY, len(self.names) / 2) * float(self.names.mean())
-        return self.least_s + self.cost.answer_token_s * shown
+        names = min(_SHOWN_USUALLY, len(self.names) / 2) * float(self.names.mean())
+        return self.least_s + self.cost.answer_token_s * names
 
-    def seconds(self, asked: Flags, shows: Floats) -> Floats:
-        """Return (m,): the expected seconds of questions about the tags ``asked`` (m, K).
+    def seconds(self, requested: Flags, shows: Floats) -> Floats:
+        """Return (m,): the expected seconds of questions about the tags ``requested`` (m, K).
 
         ``shows`` (m, K): how probably each tag shows. The text names the tags that are asked about
         or those that are left out, whichever is shorter.
         """
-        answer = (asked * shows) @ self.names
-        text = np.minimum(asked @ self.names, ~asked @ self.names)
+        answer = (requested * shows) @ self.names
+        text = np.minimum(requested @ self.names, ~requested @ self.names)
         cost = self.cost
         return np.asarray(self.least_s + cost.answer_token_s * answer + cost.text_token_s * text)
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What may still be asked: frames and model seconds; infinite where there is no limit."""
+    """Frames and model seconds that are left; infinite where there is no limit."""
 
     frames: float = math.inf
     seconds: float = math.inf
@@ -124,13 +126,8 @@ class Allowance:
         )
 
     @property
-    def is_limited(self) -> bool:
-        """Whether there is any limit."""
-        return math.isfinite(self.frames) or math.isfinite(self.seconds)
-
-    @property
     def is_exceeded(self) -> bool:
-        """Whether more was taken than there was."""
+        """True where more was taken than there was."""
         return self.frames < 0 or self.seconds < 0
 
     def less(self, frames: float, seconds: float) -> Allowance:
@@ -194,11 +191,11 @@ class Prices:
             rows = [row for row, each in enumerate(candidates) if each.purpose is purpose]
             costs, likely = self._costs(purpose), shows[rows]
             naming = self.per_s * costs.cost.answer_token_s * costs.names
-            asked = doubt[rows] >= naming * likely
-            for row, tags in zip(rows, asked, strict=True):
+            requested = doubt[rows] >= naming * likely
+            for row, tags in zip(rows, requested, strict=True):
                 tags[list(candidates[row].columns)] = True
-            seconds = costs.seconds(asked, likely).tolist()
-            for row, tags, taken_s in zip(rows, asked, seconds, strict=True):
+            seconds = costs.seconds(requested, likely).tolist()
+            for row, tags, taken_s in zip(rows, requested, seconds, strict=True):
                 if candidates[row].value >= self.per_s * taken_s:
                     columns = tuple(map(int, np.flatnonzero(tags)))
                     worthy.append(replace(candidates[row], columns=columns, seconds=taken_s))

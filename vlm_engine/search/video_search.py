@@ -189,7 +189,7 @@ class VideoSearch:
 
     @property
     def _left(self) -> Allowance:
-        """What is left of the budget."""
+        """The rest of the budget."""
         return self._budget.less(self._log.frames, self._spent_ms / 1000)
 
     def _candidates(
