@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
+from benchmarks.deployments import Deployment
 from benchmarks.noisy_model import NoisyModel
 from benchmarks.oracle import Oracle
 from benchmarks.scores import Results, Summary, f1_for
@@ -99,7 +100,7 @@ def ways() -> Iterator[tuple[str, float, dict[str, Strategy]]]:
 def _asking(oracle: Oracle, way: Way, factor: float, effort: float = 1.0) -> tuple[Span, ...]:
     assert isinstance(oracle, NoisyModel)
     oracle.factors = {style: factor for style in way.styles.values() if way.worse(style)}
-    return searching(oracle, way.styles, effort=effort)
+    return searching(oracle, way.styles, Deployment.GAMING_PC, effort=effort)
 
 
 def break_even(results: Results, name: str) -> float | None:

@@ -71,6 +71,10 @@ class Oracle(ABC):
         if the model tells them.
         """
 
+    def picture_tokens(self, side: int) -> int:
+        """Return the tokens of a picture with this longest side."""
+        return self._counts.picture(side)
+
     def number_at(self, time_s: float) -> int:
         """Return the frame that is shown at this time."""
         return min(self.frames - 1, max(0, int(time_s * self.video.frame_rate + 1e-6)))

@@ -33,7 +33,6 @@ from benchmarks.scores import Results, Summary
 from benchmarks.seen import Seen
 from benchmarks.simulated import ALL, ALL_TOLD, PAIRED, Simulated
 from benchmarks.strategies import (
-    AS_BEFORE,
     DENSE,
     PLAIN,
     PLAIN_WIDE,
@@ -352,7 +351,7 @@ def _simulated_report(simulated: Simulated) -> list[str]:
         "### Simulated: all mistakes of the model together",
         strategies_table(main, ALL),
         "Seconds by purpose:",
-        purposes_table({name: main[ALL, name] for name in (DENSE, REC, SEARCH, AS_BEFORE)}),
+        purposes_table({name: main[ALL, name] for name in (DENSE, REC, SEARCH)}),
         f"Seconds of the search at F1s near that of {DENSE}, as shares of its seconds:",
         shares_table(simulated),
         "The search where the model tells calibrated confidences:",

@@ -184,15 +184,15 @@ def seconds_for(points: Sequence[Summary], f1: float, deployment: Deployment) ->
     return None
 
 
-def at_seconds(points: Sequence[Summary], other: Summary, name: str, share: float = 1.0) -> float:
-    """Return the value ``name`` of a frontier at a share of the seconds of ``other`` on a gaming
-    PC, between its points on a straight line; beyond its ends, that of the end.
+def at_seconds(points: Sequence[Summary], seconds: float, name: str) -> float:
+    """Return the value ``name`` of a frontier at so many seconds per hour on a gaming PC, between
+    its points on a straight line; beyond its ends, that of the end.
     """
     of = Deployment.GAMING_PC
     points = sorted(points, key=lambda point: point.seconds_per_hour[of])
     return float(
         np.interp(
-            share * other.seconds_per_hour[of],
+            seconds,
             [point.seconds_per_hour[of] for point in points],
             [getattr(point, name) for point in points],
         )
@@ -201,7 +201,7 @@ def at_seconds(points: Sequence[Summary], other: Summary, name: str, share: floa
 
 def f1_for(points: Sequence[Summary], other: Summary) -> float:
     """Return the F1 of a frontier at the seconds of ``other``."""
-    return at_seconds(points, other, "f1")
+    return at_seconds(points, other.seconds_per_hour[Deployment.GAMING_PC], "f1")
 
 
 def _share(part: float, whole: float, of_nothing: float = 1.0) -> float:

@@ -20,7 +20,9 @@ from benchmarks.processes import spread
 from benchmarks.scores import Cost, Results, Score, Summary, score
 from benchmarks.strategies import (
     BUDGET,
+    BUDGET_S,
     BUDGETED,
+    BUDGETED_S,
     DENSE,
     MORE_EFFORT,
     PLAIN,
@@ -29,8 +31,8 @@ from benchmarks.strategies import (
     SEARCH,
     YARDSTICKS,
     Strategy,
-    as_it_was,
     frontier,
+    on_deployments,
     searching,
     with_effort,
 )
@@ -228,12 +230,12 @@ def _gathered(results: Iterable[list[_Scored]], expected: int) -> list[list[_Sco
 
 
 def _main_jobs(plan: Plan) -> Iterator[_Job]:
-    budgeted = partial(searching, questions_per_hour=BUDGET)
     strategies: dict[str, Strategy] = {
         **YARDSTICKS,
         **frontier(),
-        **as_it_was(),
-        BUDGETED: budgeted,
+        **on_deployments(),
+        BUDGETED: partial(searching, questions_per_hour=BUDGET),
+        BUDGETED_S: partial(searching, seconds_per_hour=BUDGET_S),
     }
     for seed, share, median_s in product(plan.seeds, plan.coincidences, plan.shot_medians_s):
         world = World(cut_coincidence=share, shot_median_s=median_s, duration_s=plan.duration_s)

@@ -5,26 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from benchmarks.deployments import RATES, Deployment
 from benchmarks.oracle import Oracle, drive
-from benchmarks.tokens import AS_IT_WAS, SMALL_LISTS, Styles
+from benchmarks.tokens import SMALL_LISTS, Styles
 from benchmarks.upstream import upstream
 from benchmarks.yardsticks import dense, plain, rec
 from vlm_engine.config.models import SearchConfig
 from vlm_engine.search import ONE_MODEL, Costs, VideoSearch
-from vlm_engine.types import Span
+from vlm_engine.types import Purpose, QuestionCost, Span
 
 _DEFAULTS = SearchConfig()
 Strategy = Callable[[Oracle], tuple[Span, ...]]
 
-SEARCH, BUDGETED = "search", "search, at most 450 calls per hour"
+SEARCH = "search"
 REC, DENSE = "REC", "dense 2 s + HMM"
 PLAIN, PLAIN_WIDE = "dense 2 s, read plainly", "dense 4 s, read plainly"
-BUDGET = 450
+BUDGET, BUDGET_S = 450, 120
+BUDGETED = f"search, at most {BUDGET} calls per hour"
+BUDGETED_S = f"search, at most {BUDGET_S} model seconds per hour"
 
 EFFORTS = (0.25, 0.4, 0.6, 0.8, 1.6, 2.5)
-MORE_EFFORT, HASTY = 1.6, 0.25
-AS_BEFORE = "search, second looks and edges at full size, with verdicts"
-AS_BEFORE_HASTY = f"{AS_BEFORE}, effort {HASTY:g}"
+MORE_EFFORT = 1.6
 
 YARDSTICKS: Mapping[str, Strategy] = {
     DENSE: partial(dense, interval_s=2.0),
@@ -44,10 +45,25 @@ def engine_search(
     return VideoSearch(oracle.video, oracle.tags, config, costs)
 
 
-def searching(oracle: Oracle, styles: Styles = SMALL_LISTS, **settings: float) -> tuple[Span, ...]:
-    """Return what the engine's search finds that asks in these styles."""
+def searching(
+    oracle: Oracle,
+    styles: Styles = SMALL_LISTS,
+    deployment: Deployment | None = None,
+    **settings: float,
+) -> tuple[Span, ...]:
+    """Return what the engine's search finds that asks in these styles.
+
+    It knows what questions cost on the ``deployment``; the usual costs otherwise.
+    """
     oracle.styles = styles
-    return drive(engine_search(oracle, SearchConfig.model_validate(settings)), oracle)
+    costs = ONE_MODEL if deployment is None else _costs(oracle, deployment)
+    return drive(engine_search(oracle, SearchConfig.model_validate(settings), costs), oracle)
+
+
+def _costs(oracle: Oracle, deployment: Deployment) -> Costs:
+    rates = RATES[deployment]
+    picture_s = rates.image_token_s * oracle.picture_tokens(oracle.styles[Purpose.SCAN].side)
+    return Costs(QuestionCost(rates.call_s, picture_s, rates.text_token_s, rates.answer_token_s))
 
 
 def with_effort(effort: float) -> str:
@@ -60,11 +76,9 @@ def frontier() -> dict[str, Strategy]:
     return {with_effort(effort): partial(searching, effort=effort) for effort in (1.0, *EFFORTS)}
 
 
-def as_it_was() -> dict[str, Strategy]:
-    """Return the search that sends full pictures with second looks and edges, and asks for verdicts
-    there.
-    """
+def on_deployments() -> dict[str, Strategy]:
+    """Return the search that knows what questions cost on a deployment other than the usual one."""
     return {
-        name: partial(searching, styles=AS_IT_WAS, effort=effort)
-        for name, effort in ((AS_BEFORE, 1.0), (AS_BEFORE_HASTY, HASTY))
+        f"{SEARCH}, with the costs of a {deployment}": partial(searching, deployment=deployment)
+        for deployment in (Deployment.LAPTOP, Deployment.SERVER)
     }

@@ -16,7 +16,7 @@ from vlm_engine.testing.answers import AnswerRequest, Style, write
 from vlm_engine.types import Form, Purpose
 
 _PIXELS_PER_TOKEN = 784
-_LINE_TOKENS = {Form.LIST: 12, Form.NAMES: 25, Form.VERDICTS: 60}
+_LINE_TOKENS = {Form.LIST: 12, Form.NAMES: 25, Form.VERDICTS: 50}
 """The text after the picture: the question, and the rules of a form other than the list."""
 _CAPTION_TOKENS = 12
 """The number and time before each of several pictures."""
@@ -55,8 +55,6 @@ FULL_LISTS = by_purpose(RequestStyle(side=FULL))
 FULL_LATER = by_purpose(RequestStyle(side=FULL), SMALL_LIST)
 SMALL_VERDICTS = by_purpose(RequestStyle(Form.VERDICTS))
 VERDICTS_LATER = by_purpose(RequestStyle(Form.VERDICTS), SMALL_LIST)
-AS_IT_WAS = by_purpose(RequestStyle(Form.VERDICTS, FULL), SMALL_LIST)
-"""Second looks and edges as earlier versions asked them."""
 
 
 class TokenCounts:

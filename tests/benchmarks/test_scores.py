@@ -69,7 +69,7 @@ def test_the_price_of_an_f1_is_read_off_the_frontier():
     ]
     prices = [seconds_for(frontier, f1, Deployment.LAPTOP) for f1 in (0.7, 0.5, 0.95)]
     assert prices == [pytest.approx(70), pytest.approx(40), None]
-    assert at_seconds(frontier, frontier[0], "f1", 0.5) == pytest.approx(0.8 - 0.2 / 3)
+    assert at_seconds(frontier, 24.0, "f1") == pytest.approx(0.8 - 0.2 / 3)
 
 
 def test_seconds_are_those_of_calls_and_tokens():
