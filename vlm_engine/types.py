@@ -170,6 +170,16 @@ USUAL_COST = QuestionCost()
 
 
 @dataclass(frozen=True, slots=True)
+class QuestionTerms:
+    """Style and cost of the questions to one model about one video: the same from the beginning of
+    a search to its end, also if it is broken off in between.
+    """
+
+    style: QuestionStyle = field(default_factory=QuestionStyle)
+    cost: QuestionCost = field(default_factory=QuestionCost)
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """Question which of ``tags`` a picture shows. ``tags`` has the user's order, without
     duplicates.
@@ -431,13 +441,40 @@ class Findings:
     ``observations`` pairs the time that was asked for with what was seen. From them alone, or from
     ``spans``, the video can be described under other rules without a model. ``searches`` are groups
     of tags that were searched together, and a fingerprint of the settings: with the same settings
-    they need not be searched again.
+    they need not be searched again. ``terms``: those of the model, then of the smaller one that
+    scans for it, if any.
     """
 
     category: str
     spans: tuple[Span, ...]
     observations: tuple[tuple[float, Observation], ...]
     searches: tuple[tuple[tuple[str, ...], str], ...] = ()
+    terms: tuple[QuestionTerms, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedTag:
+    """Frames on which a model was asked about a tag in two styles, and on how many it saw the tag
+    in each.
+    """
+
+    tag: str
+    frames: int
+    usual: int
+    other: int
+
+
+@dataclass(frozen=True, slots=True)
+class StyleComparison:
+    """Comparison of two styles of asking ``model``, the usual one and another, as words; and the
+    one that is in use.
+    """
+
+    model: str
+    usual: str
+    other: str
+    in_use: str
+    tags: tuple[ComparedTag, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -199,7 +199,7 @@ async def test_progress_is_reported_in_whole_per_cent_once_each(game, kind):
     ],
 )
 async def test_every_frame_of_a_video_is_asked_in_one_style(game, store, settings, kept):
-    sizes = {"image_max_side": 320, "scan_max_side": 256}
+    sizes = {"image_max_side": 320, "scan_max_side": 256, "frames_compared": 0}
     async with play(model_settings={**sizes, **settings}, store=store) as (engine, vlm):
         await engine.process_video(game.path)
         with closing(sqlite3.connect(store)) as db:

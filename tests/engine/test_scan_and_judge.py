@@ -33,8 +33,9 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
 def both_models(
     small: SandboxVLM, large: SandboxVLM, store: Path | None = None, **more: Any
 ) -> EngineConfig:
+    more = {"frames_compared": 0, **more}
     models = {
-        "small": {"api_base_url": small.url, "scan_max_side": 256},
+        "small": {"api_base_url": small.url, "scan_max_side": 256, "frames_compared": 0},
         "large": {"api_base_url": large.url, "tag_list": TAGS, "scan_model": "small", **more},
     }
     return config(models, store)

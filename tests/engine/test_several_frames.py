@@ -27,7 +27,8 @@ from vlm_engine.types import Answer, Question, VideoResult
 
 
 def config(vlm: SandboxVLM, store: Path | None, frames: int, **more: Any) -> EngineConfig:
-    return config_of({"vlm": model(vlm, frames_per_question=frames, **more)}, store)
+    settings = {"frames_per_question": frames, "frames_compared": 0, **more}
+    return config_of({"vlm": model(vlm, **settings)}, store)
 
 
 def least_score(result: VideoResult, video: LabelledVideo) -> float:

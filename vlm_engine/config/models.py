@@ -156,6 +156,12 @@ class ModelConfig(WordingConfig):
     which takes several times as long. `auto`: lists, until comparisons show that the model misses
     too much in them."""
 
+    frames_compared: int = Field(32, ge=0, le=1000)
+    """The most frames of a video that are asked about a second time, in full size or for
+    verdicts, to learn whether `auto` should change: at most one in 12 of the first scan, fewer
+    the more is known, in the end about one. They come on top of all other questions, and the
+    search does not use them. 0: none."""
+
     frames_per_question: Frames = Field(1, ge=1, le=16)
     """The number of frames that the first scan of a video puts into one question, numbered and
     timed: fewer requests for the same pictures. Some models cannot tell several pictures apart,

@@ -9,14 +9,25 @@ releases it after closing, sets ``readable`` as its connection's ``text_factory`
 from vlm_engine.store.answers import AnswerStore
 from vlm_engine.store.lock import SharedLock
 from vlm_engine.store.recovery import readable
-from vlm_engine.store.schema import StoredAnswer, StoredSearch, Subject, writing
+from vlm_engine.store.schema import (
+    PairCounts,
+    PairKey,
+    StoredAnswer,
+    StoredSearch,
+    Subject,
+    TagPairs,
+    writing,
+)
 
 __all__ = [
     "AnswerStore",
+    "PairCounts",
+    "PairKey",
     "SharedLock",
     "StoredAnswer",
     "StoredSearch",
     "Subject",
+    "TagPairs",
     "readable",
     "writing",
 ]

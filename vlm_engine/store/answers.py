@@ -8,8 +8,9 @@ import math
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import astuple
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -17,6 +18,9 @@ from typing import Any, Self, TypeVar
 from vlm_engine.store.lock import SharedLock
 from vlm_engine.store.recovery import explained, readable
 from vlm_engine.store.schema import (
+    OF_SUBJECT,
+    PairCounts,
+    PairKey,
     StoredAnswer,
     StoredSearch,
     Subject,
@@ -101,16 +105,19 @@ class AnswerStore:
 
     def add_all(self, answers: Sequence[tuple[Subject, StoredAnswer]]) -> None:
         """Store all of them, or none. Once this returns, they are safe."""
-        rows = [(*_key(subject), *_row(stored), self._clock()) for subject, stored in answers]
         with self._using(), writing(self._db):
-            self._note_use([subject for subject, _ in answers])
-            for batch in _batches(rows):
-                values = [value for row in batch for value in row]
-                self._db.execute(_insert_answers(len(batch)), values)
-        before, self._added = self._added, self._added + len(rows)
+            self._insert(answers)
+        before, self._added = self._added, self._added + len(answers)
         if self._added // _PRUNED_AFTER > before // _PRUNED_AFTER:
             with self._using():
                 self._prune()
+
+    def _insert(self, answers: Sequence[tuple[Subject, StoredAnswer]]) -> None:
+        rows = [(*_key(subject), *_row(stored), self._clock()) for subject, stored in answers]
+        self._note_use([subject for subject, _ in answers])
+        for batch in _batches(rows):
+            values = [value for row in batch for value in row]
+            self._db.execute(_insert_answers(len(batch)), values)
 
     def answers(self, subject: Subject) -> list[StoredAnswer]:
         """Return all answers about ``subject``, oldest first."""
@@ -166,6 +173,77 @@ class AnswerStore:
                 " AND settings = :settings)",
                 row,
             )
+
+    def terms(self, subject: Subject, settings: str) -> list[str]:
+        """Return the terms on which ``subject`` was searched with these settings, oldest first."""
+        with self._using():
+            number = self._numbers([subject]).get(subject)
+            rows = self._db.execute(
+                "SELECT terms FROM answer_terms WHERE subject = ? AND settings = ? ORDER BY id",
+                (number, settings),
+            ).fetchall()
+        return [terms for (terms,) in rows]
+
+    def add_terms(self, subject: Subject, settings: str, terms: str) -> None:
+        """Store the terms on which a search begins."""
+        with self._using(), writing(self._db):
+            self._note_use([subject])
+            number = self._numbers([subject])[subject]
+            self._db.execute(
+                "INSERT INTO answer_terms VALUES (NULL, ?, ?, ?)", (number, settings, terms)
+            )
+
+    def pairs(self, model: str, wording: str) -> dict[PairKey, PairCounts]:
+        """Return what was counted of answers in two styles. Pruning keeps it."""
+        with self._using():
+            rows = self._db.execute(
+                "SELECT compared, tag, expected, frames, both, only_usual, only_other"
+                " FROM answer_pair WHERE model = ? AND wording = ? ORDER BY id",
+                (model, wording),
+            ).fetchall()
+        return {
+            PairKey(compared, tag, bool(expected)): PairCounts(*counts)
+            for compared, tag, expected, *counts in rows
+        }
+
+    def add_compared(
+        self, subject: Subject, stored: StoredAnswer, pairs: Mapping[PairKey, PairCounts]
+    ) -> None:
+        """Store an answer in another style, and add the pairs that it makes to the counts.
+
+        Both happen or neither, so that no pair counts twice: an answer that is stored was counted.
+        """
+        with self._using(), writing(self._db):
+            self._insert([(subject, stored)])
+            for key, counts in pairs.items():
+                self._db.execute(
+                    "INSERT INTO answer_pair VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+                    " ON CONFLICT (model, wording, compared, tag, expected) DO UPDATE SET"
+                    " frames = frames + excluded.frames, both = both + excluded.both,"
+                    " only_usual = only_usual + excluded.only_usual,"
+                    " only_other = only_other + excluded.only_other",
+                    (subject.model, subject.wording, *astuple(key), *astuple(counts)),
+                )
+
+    def style(self, model: str, wording: str, tags: str) -> str | None:
+        """Return the style that was last set for a list of tags."""
+        with self._using():
+            row = self._db.execute(
+                "SELECT style FROM answer_style WHERE model = ? AND wording = ? AND tags = ?",
+                (model, wording, tags),
+            ).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_style(self, model: str, wording: str, tags: str, style: str) -> bool:
+        """Set the style for a list of tags. Return whether it was another one before."""
+        with self._using(), writing(self._db):
+            changed = self._db.execute(
+                "INSERT INTO answer_style VALUES (NULL, ?, ?, ?, ?)"
+                " ON CONFLICT (model, wording, tags) DO UPDATE SET style = excluded.style"
+                " WHERE style != excluded.style",
+                (model, wording, tags, style),
+            )
+        return changed.rowcount > 0
 
     def _prepare(self) -> None:
         prepare(self._db, self._path)
@@ -341,7 +419,7 @@ def _delete(db: sqlite3.Connection, media: str, before: float) -> bool:
         newest = "SELECT max(used) < ? FROM answer_subject WHERE media = ?"
         if db.execute(newest, (before, media)).fetchone() != (1,):
             return False
-        for table in ("answer", "answer_search"):
+        for table in OF_SUBJECT:
             db.execute(f"DELETE FROM {table} WHERE subject IN {subjects}", (media,))
         db.execute("DELETE FROM answer_subject WHERE media = ?", (media,))
     return True

@@ -12,14 +12,14 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 from vlm_engine.errors import StoreError
 from vlm_engine.types import Answer, Form, ImageShape, Verdict
 
-VERSION = 2
+VERSION = 3
 
 _TABLES = """
 CREATE TABLE answer_subject (
@@ -37,8 +37,27 @@ CREATE TABLE answer_search (
     id INTEGER PRIMARY KEY, subject INTEGER NOT NULL REFERENCES answer_subject,
     tags TEXT NOT NULL, settings TEXT NOT NULL
 );
-CREATE INDEX answer_search_by_subject ON answer_search (subject)
+CREATE INDEX answer_search_by_subject ON answer_search (subject);
+CREATE TABLE answer_terms (
+    id INTEGER PRIMARY KEY, subject INTEGER NOT NULL REFERENCES answer_subject,
+    settings TEXT NOT NULL, terms TEXT NOT NULL
+);
+CREATE INDEX answer_terms_by_subject ON answer_terms (subject);
+CREATE TABLE answer_pair (
+    id INTEGER PRIMARY KEY, model TEXT NOT NULL, wording TEXT NOT NULL, compared TEXT NOT NULL,
+    tag TEXT NOT NULL, expected INTEGER NOT NULL, frames INTEGER NOT NULL, both INTEGER NOT NULL,
+    only_usual INTEGER NOT NULL, only_other INTEGER NOT NULL,
+    UNIQUE (model, wording, compared, tag, expected)
+);
+CREATE TABLE answer_style (
+    id INTEGER PRIMARY KEY, model TEXT NOT NULL, wording TEXT NOT NULL, tags TEXT NOT NULL,
+    style TEXT NOT NULL,
+    UNIQUE (model, wording, tags)
+)
 """
+
+OF_SUBJECT = ("answer", "answer_search", "answer_terms")
+"""Tables whose rows belong to a subject, and go with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +89,59 @@ class StoredSearch:
 
     tags: tuple[str, ...]
     settings: str
+
+
+@dataclass(frozen=True, slots=True)
+class PairCounts:
+    """Counts of frames on which a model was asked about a tag in two styles: all of them, and those
+    on which both styles saw it, only the usual one, only the other.
+    """
+
+    frames: int = 0
+    both: int = 0
+    only_usual: int = 0
+    only_other: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TagPairs:
+    """Pairs of answers about one tag: ``expected`` on frames beside one that shows it, where it is
+    probably there, and ``unexpected`` on all others.
+    """
+
+    expected: PairCounts = field(default_factory=PairCounts)
+    unexpected: PairCounts = field(default_factory=PairCounts)
+
+    @property
+    def frames(self) -> int:
+        """Number of frames that were compared."""
+        return self.expected.frames + self.unexpected.frames
+
+    @property
+    def seen_usual(self) -> int:
+        """Number of frames on which the usual style saw it."""
+        return sum(one.both + one.only_usual for one in (self.expected, self.unexpected))
+
+    @property
+    def seen_other(self) -> int:
+        """Number of frames on which the other style saw it."""
+        return sum(one.both + one.only_other for one in (self.expected, self.unexpected))
+
+    @property
+    def missed(self) -> int:
+        """Number of frames on which only the other style saw it."""
+        return self.expected.only_other + self.unexpected.only_other
+
+
+@dataclass(frozen=True, slots=True)
+class PairKey:
+    """Name of what is counted together: a tag, the two styles that were compared, and whether the
+    tag was to be expected on the frames.
+    """
+
+    compared: str
+    tag: str
+    expected: bool
 
 
 def packed(verdicts: Mapping[str, Verdict], raw: str) -> bytes:
@@ -152,6 +224,8 @@ def prepare(db: sqlite3.Connection, path: Path | None) -> None:
             _make_tables(db)
         elif version == 1:
             _migrate_from_1(db)
+        else:
+            _make_tables(db)  # version 2 had some of them, as they are now
         db.execute("CREATE TABLE IF NOT EXISTS answer_schema (version INTEGER NOT NULL)")
         db.execute("DELETE FROM answer_schema")
         db.execute("INSERT INTO answer_schema VALUES (?)", (VERSION,))
@@ -186,13 +260,15 @@ def _tables(db: sqlite3.Connection) -> set[str]:
 def drop_orphans(db: sqlite3.Connection) -> None:
     """Delete rows whose subject was lost: its number would go to the next subject."""
     tables = _tables(db)
-    for table in tables & {"answer", "answer_search"} if "answer_subject" in tables else ():
+    for table in tables & set(OF_SUBJECT) if "answer_subject" in tables else ():
         db.execute(f"DELETE FROM {table} WHERE subject NOT IN (SELECT id FROM answer_subject)")
 
 
 def _make_tables(db: sqlite3.Connection) -> None:
+    there = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
     for statement in _TABLES.split(";"):
-        db.execute(statement)
+        if statement.split()[2] not in there:
+            db.execute(statement)
 
 
 def _migrate_from_1(db: sqlite3.Connection) -> None:

@@ -5,6 +5,8 @@ is used.
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,8 +16,16 @@ from vlm_engine.clients.base import Client
 from vlm_engine.config.models import ModelConfig, SearchConfig
 from vlm_engine.errors import ClientError, ReplyError, RequestError, ServerError
 from vlm_engine.prompt import kept_name, wording_fingerprint
-from vlm_engine.store import AnswerStore, StoredAnswer, StoredSearch, Subject
-from vlm_engine.tagging.styles import still_style, usual_style
+from vlm_engine.store import (
+    AnswerStore,
+    PairCounts,
+    PairKey,
+    StoredAnswer,
+    StoredSearch,
+    Subject,
+    TagPairs,
+)
+from vlm_engine.tagging.styles import still_style
 from vlm_engine.tasks import Batcher, ResizableSemaphore, in_thread
 from vlm_engine.types import (
     Answer,
@@ -25,6 +35,7 @@ from vlm_engine.types import (
     Observation,
     Purpose,
     Question,
+    QuestionCost,
     QuestionStyle,
     Verdict,
 )
@@ -32,6 +43,7 @@ from vlm_engine.types import (
 Tags = tuple[str, ...]
 _log = logging.getLogger(__name__)
 _VIDEOS_AHEAD = 2
+_USUAL, _OTHER = "usual", "other"
 _GIVE_UP_AFTER = 3
 _FRAME_ERRORS = (RequestError, ReplyError, ServerError)
 """Errors that concern the frames of a question, and not the endpoints."""
@@ -78,12 +90,14 @@ class CachedAnswers:
         """Return what was answered in this style for the query's time and tags; None if nothing.
 
         No other style counts: what is known of a frame must not depend on what else was asked
-        about it. ``together``: a list about several frames serves where none is about this one
-        alone.
+        about it. ``together``: a list about several frames counts, and before one about this frame
+        alone, which may come later.
         """
-        kinds = [(replace(style, form=Form.LIST), True)] if together else []
+        kinds = [(style, False)]
+        if together:
+            kinds.append((replace(style, form=Form.LIST), True))
         time_s, known = query.time_s, dict[str, Verdict]()
-        for kind, with_others in (*kinds, (style, False)):
+        for kind, with_others in kinds:
             frame_s, verdicts = self._known.get(
                 (round(query.time_s * 1000), kind, with_others), (query.time_s, {})
             )
@@ -123,11 +137,6 @@ class CachedClient:
         """The style of questions about pictures that are not frames of a video."""
         return still_style(self.model)
 
-    @property
-    def usual_style(self) -> QuestionStyle:
-        """The style of questions about frames of videos."""
-        return usual_style(self.model)
-
     def frames_per_question(self, purpose: Purpose) -> int:
         """Return how many frames to ask about in one question."""
         several = purpose is Purpose.SCAN and self._failed_in_a_row < _GIVE_UP_AFTER
@@ -152,15 +161,15 @@ class CachedClient:
         several = query.purpose is Purpose.SCAN and self.model.frames_per_question > 1
         return answers.find(query, style, together=several)
 
-    async def finished_searches(self, cache_key: str, settings: str) -> list[tuple[Tags, bool]]:
-        """Return the tags of each stored search, and whether its settings and meanings are the
-        same.
+    async def finished_searches(self, cache_key: str) -> list[tuple[Tags, str]]:
+        """Return the tags of each stored search, and its settings; "" if a tag has another meaning
+        now.
         """
         found = await asyncio.to_thread(self._store.searches, await self._subject(cache_key))
         return [
             (
                 tuple(filter(None, map(self._tag_of, search.tags))),
-                search.settings == settings and all(map(self._tag_of, search.tags)),
+                search.settings if all(map(self._tag_of, search.tags)) else "",
             )
             for search in found
         ]
@@ -171,6 +180,51 @@ class CachedClient:
         for tags in groups:
             names = tuple(self._names.get(tag, tag) for tag in tags)
             await asyncio.to_thread(self._store.add_search, subject, StoredSearch(names, settings))
+
+    def question_cost(self, pixels: int) -> QuestionCost:
+        """Return the cost of a question with a picture of so many pixels, as far as known."""
+        return self._client.question_cost(pixels)
+
+    async def stored_terms(self, cache_key: str, settings: str) -> list[str]:
+        """Return the terms on which a video was searched with these settings, oldest first."""
+        subject = await self._subject(cache_key)
+        return await asyncio.to_thread(self._store.terms, subject, settings)
+
+    async def store_terms(self, cache_key: str, settings: str, terms: str) -> None:
+        """Store the terms on which the search of a video begins."""
+        subject = await self._subject(cache_key)
+        await asyncio.to_thread(self._store.add_terms, subject, settings, terms)
+
+    async def tag_pairs(self, compared: str) -> dict[str, TagPairs]:
+        """Return what was counted of each tag of the model in two styles."""
+        model = await self._client.model_name()
+        counts = await asyncio.to_thread(self._store.pairs, model, self._wording)
+        none = PairCounts()
+        return {
+            tag: TagPairs(
+                counts.get(PairKey(compared, name, True), none),
+                counts.get(PairKey(compared, name, False), none),
+            )
+            for tag in self.model.tag_list
+            if (name := self._names.get(tag, tag))
+        }
+
+    async def uses_other_style(self, compared: str) -> bool:
+        """Return whether the other of two styles is in use for the model's tags."""
+        key = await self._list_key(compared)
+        return await asyncio.to_thread(self._store.style, *key) == _OTHER
+
+    async def use_other_style(self, compared: str, *, other: bool) -> bool:
+        """Set whether the other style is in use. Return whether that is new."""
+        key = await self._list_key(compared)
+        style = _OTHER if other else _USUAL
+        return await asyncio.to_thread(self._store.set_style, *key, style)
+
+    async def _list_key(self, compared: str) -> tuple[str, str, str]:
+        """Return the model, its wording, and a name for its list of tags and for the styles."""
+        names = sorted(self._names.get(tag, tag) for tag in self.model.tag_list)
+        digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
+        return await self._client.model_name(), self._wording, f"{digest} {compared}"
 
     async def ask_still(
         self, cache_key: str, query: FrameQuery, frame: Frame
@@ -201,6 +255,36 @@ class CachedClient:
             except _FRAME_ERRORS as error:  # an unusable reply was paid for, too
                 outcomes.append(FrameOutcome({}, error, calls=int(isinstance(error, ReplyError))))
         return outcomes
+
+    async def ask_compared(
+        self,
+        cache_key: str,
+        query: FrameQuery,
+        frame: Frame,
+        style: QuestionStyle,
+        pairs: Callable[[Mapping[str, Verdict]], Mapping[PairKey, PairCounts]],
+    ) -> FrameOutcome:
+        """Return the outcome in another style than the video's, stored with the pairs that it makes
+        with what is known of the frame. Raises as ``ask_frames``.
+        """
+
+        async def keep(answer: Answer) -> None:
+            stored = self._stored(query, frame, style, answer)
+            subject = await self._subject(cache_key)
+            if answer.by_another_model:
+                await self._writes.add((replace(subject, model=answer.model), [stored]))
+                return
+            named = {
+                replace(key, tag=self._names.get(key.tag, key.tag)): counts
+                for key, counts in pairs(answer.verdicts).items()
+            }
+            await asyncio.to_thread(self._store.add_compared, subject, stored, named)
+
+        try:
+            answer = await self._client.ask(_question(query, frame, style.form), keep)
+        except _FRAME_ERRORS as error:
+            return FrameOutcome({}, error, calls=int(isinstance(error, ReplyError)))
+        return FrameOutcome(answer.verdicts, calls=1)
 
     async def _ask_together(
         self, cache_key: str, frames: Sequence[tuple[FrameQuery, Frame]], style: QuestionStyle
@@ -252,26 +336,29 @@ class CachedClient:
         rows: list[StoredAnswer] = []
         for (query, frame), verdicts in zip(frames, answer.by_picture, strict=True):
             if verdicts:
-                named = {self._names.get(tag, tag): verdict for tag, verdict in verdicts.items()}
                 tokens = (0, 0) if rows else (answer.prompt_tokens, answer.answer_tokens)
                 about_frame = replace(
                     answer,
-                    verdicts=named,
+                    verdicts=verdicts,
                     more=(),
                     prompt_tokens=tokens[0],
                     answer_tokens=tokens[1],
                 )
-                rows.append(
-                    StoredAnswer(
-                        round(query.time_s * 1000),
-                        frame.time_s,
-                        style.form,
-                        style.shape,
-                        about_frame,
-                    )
-                )
+                rows.append(self._stored(query, frame, style, about_frame))
         await self._writes.add((subject, rows))
         self.open_videos.admit()  # the answer may have shown that there are more slots
+
+    def _stored(
+        self, query: FrameQuery, frame: Frame, style: QuestionStyle, answer: Answer
+    ) -> StoredAnswer:
+        named = {self._names.get(tag, tag): verdict for tag, verdict in answer.verdicts.items()}
+        return StoredAnswer(
+            round(query.time_s * 1000),
+            frame.time_s,
+            style.form,
+            style.shape,
+            replace(answer, verdicts=named),
+        )
 
     def _write(self, batch: Sequence[tuple[Subject, Sequence[StoredAnswer]]]) -> Sequence[None]:
         self._store.add_all([(subject, row) for subject, rows in batch for row in rows])

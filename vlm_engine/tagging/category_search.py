@@ -6,16 +6,24 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 
 from vlm_engine.config.models import SearchConfig
 from vlm_engine.errors import CoverageError, FrameError
 from vlm_engine.search import Costs, GroupedSearch, regrouped
-from vlm_engine.tagging.cached_client import Cascade, CascadeAnswers, Styles, Tags
+from vlm_engine.tagging.cached_client import (
+    CachedClient,
+    Cascade,
+    CascadeAnswers,
+    FrameOutcome,
+    Styles,
+    Tags,
+)
+from vlm_engine.tagging.comparison_run import ComparedModel, Comparison
+from vlm_engine.tagging.terms import SearchTerms, agreed_terms
 from vlm_engine.types import (
-    USUAL_COST,
     Coverage,
     Findings,
     Frame,
@@ -50,19 +58,21 @@ class CategorySearch:
         search: GroupedSearch,
         answers: CascadeAnswers,
         *,
-        styles: Styles,
+        terms: SearchTerms,
         groups: Sequence[Tags],
         settings: str,
         cache_key: str,
     ) -> None:
         self.cascade = cascade
-        self.styles = styles
+        self.styles: Styles = dict(zip(cascade.members, terms.styles, strict=True))
+        """The style in which each model is asked."""
         self.tally = FrameTally()
         self.on_outcome: Callable[[], None] = lambda: None
         """Called after every frame that is judged or given up."""
         self._video = video
         self._search = search
         self._answers = answers
+        self._terms = terms
         self._groups = groups
         self._settings = settings
         self._cache_key = cache_key
@@ -84,11 +94,17 @@ class CategorySearch:
         Raises ``NoEndpointError`` and ``StoreError``.
         """
         settings = await cascade.search_fingerprint(config)
-        known = [(group, by == settings) for group, by in earlier.searches] if earlier else []
-        known += await cascade.judge.finished_searches(cache_key, settings)
-        groups = regrouped(tags, known)
-        costs = Costs(scanner=USUAL_COST if cascade.scanner else None)
-        search = GroupedSearch(video, tags, groups, config, costs)
+        known = await cascade.judge.finished_searches(cache_key)
+        finished = {by for _, by in known}
+        terms = await agreed_terms(
+            cascade, video, cache_key, settings, finished=finished, earlier=earlier
+        )
+        settings = terms.fingerprint(settings)
+        known = [*(earlier.searches if earlier else ()), *known]
+        groups = regrouped(tags, [(group, by == settings) for group, by in known])
+        search = GroupedSearch(
+            video, tags, groups, config, Costs(*(one.cost for one in terms.terms))
+        )
         for time_s, seen in earlier.observations if earlier else ():
             if cascade.scanner is not None or not seen.scanned:
                 search.record(FrameQuery(time_s, tuple(seen.verdicts), Purpose.SCAN), seen)
@@ -97,7 +113,7 @@ class CategorySearch:
             video,
             search,
             await cascade.load_answers(cache_key),
-            styles={client: client.usual_style for client in cascade.members},
+            terms=terms,
             groups=groups,
             settings=settings,
             cache_key=cache_key,
@@ -149,6 +165,40 @@ class CategorySearch:
                 self._search.record(query, Observation(frame.time_s, outcome.verdicts, scanned))
                 self._record_answer()
 
+    async def comparisons(self, scan: Sequence[FrameQuery]) -> list[Comparison]:
+        """Return the frames of the scan, which was answered, that are asked about in another style.
+
+        The search does not use what they show: the same frame in another size is no other look at
+        the scene, and a search that is repeated must see the same answers.
+        """
+        if not any(plan.tags or plan.spread for plan in self._terms.plans):
+            return []
+        self._answers = await self.cascade.load_answers(self._cache_key)
+        return list(self._comparisons(scan))
+
+    def _comparisons(self, scan: Sequence[FrameQuery]) -> Iterator[Comparison]:
+        scan = sorted(scan, key=lambda query: query.time_s)
+        seen = [frozenset(self._shown(query)) for query in scan]
+        stored = (self._answers.judge, self._answers.scanner)
+        for client, plan, answers in zip(
+            self.cascade.members, self._terms.plans, stored, strict=False
+        ):
+            if answers is not None:
+                model = ComparedModel(client, self.styles[client], plan, answers)
+                yield from model.comparisons(
+                    self._video, self._cache_key, scan, seen, self._record_comparison
+                )
+
+    def _shown(self, query: FrameQuery) -> Iterator[str]:
+        for seen in self.cascade.find_answers(self._answers, query, self.styles):
+            yield from (tag for tag, verdict in seen.verdicts.items() if verdict.present)
+
+    def _record_comparison(self, client: CachedClient, outcome: FrameOutcome) -> None:
+        self.tally.record_calls(client.name, outcome.calls)
+        if outcome.error is None:
+            self.tally.record_answer()
+        self.on_outcome()
+
     async def finish(self) -> None:
         """Store that the search is finished. Raises ``CoverageError`` when too few frames were
         judged.
@@ -166,7 +216,8 @@ class CategorySearch:
             replace(span, start_s=max(span.start_s, first_s)) for span in self._search.spans()
         )
         searches = tuple((tags, self._settings) for tags in self._groups)
-        return Findings(self.cascade.category, spans, tuple(self._search.observations()), searches)
+        observations = tuple(self._search.observations())
+        return Findings(self.cascade.category, spans, observations, searches, self._terms.terms)
 
     def _record_answer(self) -> None:
         self.tally.record_answer()

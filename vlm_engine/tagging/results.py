@@ -8,15 +8,21 @@ import asyncio
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, fields
 from typing import Any, Self
 
 from vlm_engine.errors import ConfigError
 from vlm_engine.tagging.requests import Earlier
 from vlm_engine.types import (
     Findings,
+    Form,
     ImageResult,
+    ImageShape,
     Observation,
     Progress,
+    QuestionCost,
+    QuestionStyle,
+    QuestionTerms,
     Span,
     Verdict,
     VideoResult,
@@ -90,6 +96,7 @@ def _seen_dict(found: Findings) -> dict[str, Any]:
             {"tags": list(tags), "settings": settings} for tags, settings in found.searches
         ],
         "observations": [_observation_dict(time_s, seen) for time_s, seen in found.observations],
+        "terms": [terms_dict(terms) for terms in found.terms],
     }
 
 
@@ -173,7 +180,20 @@ def _findings(category: str, seen: Mapping[str, Any]) -> Findings:
         observation = Observation(float(entry["frame"]), verdicts, scanned)
         observations.append((float(entry["time"]), observation))
     searches = [(tuple(search["tags"]), str(search["settings"])) for search in seen["searches"]]
-    return Findings(category, (), tuple(observations), tuple(searches))
+    terms = tuple(map(read_terms, seen.get("terms", ())))
+    return Findings(category, (), tuple(observations), tuple(searches), terms)
+
+
+def terms_dict(terms: QuestionTerms) -> dict[str, str | int | float]:
+    """Return the terms as JSON has them."""
+    return {"form": terms.style.form, **asdict(terms.style.shape), **asdict(terms.cost)}
+
+
+def read_terms(data: Mapping[str, object]) -> QuestionTerms:
+    """Read what ``terms_dict`` returned. Raises ``KeyError``, ``TypeError`` and ``ValueError``."""
+    shape = ImageShape(**{one.name: int(str(data[one.name])) for one in fields(ImageShape)})
+    cost = QuestionCost(**{one.name: float(str(data[one.name])) for one in fields(QuestionCost)})
+    return QuestionTerms(QuestionStyle(Form(str(data["form"])), shape), cost)
 
 
 class PercentCallback:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Collection,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -13,6 +21,7 @@ from vlm_engine.config.models import VideoConfig
 from vlm_engine.errors import FrameError, MediaUnreadableError
 from vlm_engine.tagging.cached_client import CachedClient, Tags
 from vlm_engine.tagging.category_search import CategorySearch
+from vlm_engine.tagging.comparison_run import Comparison, Picture
 from vlm_engine.types import (
     Coverage,
     Frame,
@@ -20,21 +29,20 @@ from vlm_engine.types import (
     ImageShape,
     OnProgress,
     Progress,
+    Purpose,
     VideoInfo,
 )
 from vlm_engine.video import VideoReader
 from vlm_engine.vr import Layout
 
-Picture = Mapping[ImageShape, Frame] | FrameError
-"""One frame in every shape that is wanted, or the error why it cannot be read."""
-
 
 class SearchRun:
     """The searches of one video, from the first query to the last.
 
-    They go side by side, round by round: ask for ``next_queries``, then ``run_round``, until there
-    are none; then ``finish``. Frames are decoded one after the other in order of time, each once
-    for all searches that want it, and asked about when their models have room for them.
+    They go side by side, round by round: ``next_queries``, then ``ask`` what is ``unanswered`` and
+    the ``comparisons``, until there are no queries; then ``finish``. Frames are decoded one after
+    the other in order of time, each once for all searches that want it, and asked about when their
+    models have room for them.
     """
 
     def __init__(
@@ -51,6 +59,7 @@ class SearchRun:
         self._on_progress = on_progress
         self._decoder = _Decoder(video, config, vr)
         self._outstanding = 0
+        self._is_compared = False
         self._furthest = 0.0
         for search in searches:
             search.on_outcome = self._report_progress
@@ -92,37 +101,63 @@ class SearchRun:
             gap for search in self._searches for gap in search.tally.gaps_s(self._video.duration_s)
         )
 
-    async def run_round(self, queries: Sequence[tuple[CategorySearch, FrameQuery]]) -> None:
-        """Ask these queries. Every answer is stored, whatever happens.
+    def unanswered(self, queries: Sequence[tuple[CategorySearch, FrameQuery]]) -> list[FrameBatch]:
+        """Record what the store knows of these queries, and return the others in batches."""
+        self._outstanding = len(queries)
+        left = ((search, search.use_stored_answers(query)) for search, query in queries)
+        return frame_batches([(search, query) for search, query in left if query is not None])
+
+    async def comparisons(
+        self, queries: Iterable[tuple[CategorySearch, FrameQuery]]
+    ) -> list[Comparison]:
+        """Return the frames of the first round, which was answered, that are asked about in another
+        style; none of later rounds.
+        """
+        if self._is_compared:
+            return []
+        self._is_compared = True
+        scans: dict[CategorySearch, list[FrameQuery]] = defaultdict(list)
+        for search, query in queries:
+            if query.purpose is Purpose.SCAN:
+                scans[search].append(query)
+        found = [
+            comparison
+            for search, scan in scans.items()
+            for comparison in await search.comparisons(scan)
+        ]
+        self._outstanding = sum(len(comparison.choices) for comparison in found)
+        return found
+
+    async def ask(self, batches: Sequence[FrameBatch | Comparison]) -> None:
+        """Ask these questions. Every answer is stored, whatever happens.
 
         Raises ``NoEndpointError`` when no endpoint is left, and ``CoverageError`` when nothing can
         be judged at all.
         """
-        self._outstanding = len(queries)
-        unknown = []
-        for search, query in queries:
-            left = search.use_stored_answers(query)
-            if left is not None:
-                unknown.append((search, left))
-        if not unknown:
+        if not batches:
             return
-        batches_at: dict[float, list[FrameBatch]] = defaultdict(list)
-        for batch in frame_batches(unknown):
+        batches_at: dict[float, list[FrameBatch | Comparison]] = defaultdict(list)
+        for batch in batches:
             for query in batch.queries:
                 batches_at[query.time_s].append(batch)
         await self._decoder.start(
-            {time_s: {batch.shape for batch in batches} for time_s, batches in batches_at.items()}
+            {
+                time_s: {shape for batch in at for shape in batch.shapes}
+                for time_s, at in batches_at.items()
+            }
         )
         try:
             async with asyncio.TaskGroup() as group:
                 for time_s in sorted(batches_at):
                     async for batch in self._complete_batches(batches_at[time_s]):
-                        task = group.create_task(batch.search.ask_frames(batch.frames))
+                        task = group.create_task(batch.ask())
                         task.add_done_callback(batch.release_place)
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
 
-    async def _complete_batches(self, batches: Sequence[FrameBatch]) -> AsyncIterator[FrameBatch]:
+    async def _complete_batches(
+        self, batches: Sequence[FrameBatch | Comparison]
+    ) -> AsyncIterator[FrameBatch | Comparison]:
         """Decode the next frame, and yield the batches that it completes once they have a place.
 
         A single frame gets its place before it is decoded. A larger batch gets it when it is
@@ -139,7 +174,7 @@ class SearchRun:
         for batch in single:
             yield batch
         for batch in batches:
-            if len(batch.queries) > 1 and len(batch.frames) == len(batch.queries):
+            if len(batch.queries) > 1 and batch.is_complete:
                 await batch.client.open_questions.acquire()
                 yield batch
 
@@ -171,14 +206,24 @@ class FrameBatch:
         return self.search.cascade.client_for(self.queries[0])
 
     @property
-    def shape(self) -> ImageShape:
+    def shapes(self) -> set[ImageShape]:
         """The size of its pictures."""
-        return self.search.styles[self.client].shape
+        return {self.search.styles[self.client].shape}
+
+    @property
+    def is_complete(self) -> bool:
+        """True when all its frames were decoded."""
+        return len(self.frames) == len(self.queries)
 
     def add(self, picture: Picture) -> None:
         """Take the frame of the next query."""
-        frame = picture if isinstance(picture, FrameError) else picture[self.shape]
+        (shape,) = self.shapes
+        frame = picture if isinstance(picture, FrameError) else picture[shape]
         self.frames.append((self.queries[len(self.frames)], frame))
+
+    def ask(self) -> Coroutine[None, None, None]:
+        """Ask about the frames, as ``CategorySearch.ask_frames``."""
+        return self.search.ask_frames(self.frames)
 
     def release_place(self, _: asyncio.Task[None]) -> None:
         """Give back the place among the open questions."""

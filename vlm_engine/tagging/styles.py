@@ -4,20 +4,83 @@ Pure.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
 from vlm_engine.config.models import ModelConfig
-from vlm_engine.types import Form, ImageShape, QuestionStyle
+from vlm_engine.types import Form, ImageShape, QuestionStyle, VideoInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Two values of one part of a style, of which evidence chooses one.
+
+    ``name`` is that of the choice in the store. ``setting``: what keeps the usual value.
+    """
+
+    name: str
+    usual: Form | ImageShape
+    other: Form | ImageShape
+    setting: str
+
+    @property
+    def is_size(self) -> bool:
+        """True where the size of the pictures is chosen, False where it is the form."""
+        return isinstance(self.usual, ImageShape)
+
+    def applied(self, style: QuestionStyle, *, other: bool) -> QuestionStyle:
+        """Return the style with the usual or the other value."""
+        value = self.other if other else self.usual
+        if isinstance(value, Form):
+            return replace(style, form=value)
+        return replace(style, shape=value)
+
+    def is_other(self, style: QuestionStyle) -> bool:
+        """Return whether the style has the other value."""
+        return self.other in {style.form, style.shape}
 
 
 def still_style(model: ModelConfig) -> QuestionStyle:
     """Return the style of questions about pictures that are not frames of a video."""
-    return QuestionStyle(Form.LIST, ImageShape(model.image_max_side, model.image_quality))
+    return QuestionStyle(Form.LIST, _full(model))
 
 
-def usual_style(model: ModelConfig) -> QuestionStyle:
+def usual_style(model: ModelConfig, video: VideoInfo | None = None) -> QuestionStyle:
     """Return the style of questions about frames of videos before there is any evidence: small
     pictures and lists, unless the settings say otherwise.
+
+    Where ``video`` is no larger than a small picture, both sizes are the same picture, and count as
+    small.
     """
-    small = min(model.image_max_side, model.scan_max_side)
-    side = model.image_max_side if model.frame_size == "full" else small
+    is_full = model.frame_size == "full" and (video is None or _is_larger(model, video))
     form = Form.LIST if model.answer_form == "auto" else Form(model.answer_form)
-    return QuestionStyle(form, ImageShape(side, model.image_quality))
+    return QuestionStyle(form, _full(model) if is_full else _small(model))
+
+
+def choices(model: ModelConfig, video: VideoInfo | None = None) -> Iterator[Choice]:
+    """Yield what the settings leave open, for one video or for all."""
+    small, full = _small(model), _full(model)
+    if model.frame_size == "auto" and small != full and (video is None or _is_larger(model, video)):
+        yield Choice(f"{small.max_side} or {full.max_side}", small, full, "frame_size: small")
+    if model.answer_form == "auto":
+        yield Choice("list or verdicts", Form.LIST, Form.VERDICTS, "answer_form: list")
+
+
+def is_allowed(style: QuestionStyle, model: ModelConfig, video: VideoInfo) -> bool:
+    """Return whether the settings leave this style open."""
+    for choice in choices(model, video):
+        if choice.is_other(style):
+            style = choice.applied(style, other=False)
+    return style == usual_style(model, video)
+
+
+def _small(model: ModelConfig) -> ImageShape:
+    return ImageShape(min(model.scan_max_side, model.image_max_side), model.image_quality)
+
+
+def _full(model: ModelConfig) -> ImageShape:
+    return ImageShape(model.image_max_side, model.image_quality)
+
+
+def _is_larger(model: ModelConfig, video: VideoInfo) -> bool:
+    return max(video.width, video.height) > _small(model).max_side

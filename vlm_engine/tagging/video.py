@@ -76,7 +76,8 @@ async def search(
         )
         with closing(run):
             while queries := await asyncio.to_thread(run.next_queries):
-                await run.run_round(queries)
+                await run.ask(run.unanswered(queries))
+                await run.ask(await run.comparisons(queries))
         await run.finish()
         findings = await asyncio.to_thread(
             lambda: tuple(
