@@ -78,6 +78,10 @@ VIDEO_SEARCH_EFFORT = 1
 # certain. 0: no limit.
 VIDEO_QUESTIONS_PER_HOUR = 0
 
+# The most seconds of the model's time to spend on an hour of video, by what questions to the
+# endpoints have cost so far. 0: no limit.
+VIDEO_SECONDS_PER_HOUR = 0
+
 # How exact the ends of markers should be, in seconds. An end that is probably closer than this is
 # not refined.
 VIDEO_EDGE_TOLERANCE = 0.5

@@ -226,6 +226,12 @@ ENGINE = (
         "certain. 0: no limit.",
     ),
     _of_engine(
+        "VIDEO_SECONDS_PER_HOUR",
+        "search.seconds_per_hour",
+        "The most seconds of the model's time to spend on an hour of video, by what questions to "
+        "the endpoints have cost so far. 0: no limit.",
+    ),
+    _of_engine(
         "VIDEO_EDGE_TOLERANCE",
         "search.edge_tolerance_s",
         "How exact the ends of markers should be, in seconds. An end that is probably closer than "
