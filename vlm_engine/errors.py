@@ -139,12 +139,16 @@ class TimedOutError(ServerError):
 class ReplyError(ClientError):
     """A reply cannot be read as an answer.
 
-    ``raw``: the reply's text; a client shortens it and removes its key.
+    ``raw``: the reply's text; a client shortens it and removes its key. ``seconds``: the share of
+    the endpoint's time that it took.
     """
 
-    def __init__(self, message: str, *, endpoint: str = "", raw: str = "") -> None:
+    def __init__(
+        self, message: str, *, endpoint: str = "", raw: str = "", seconds: float = 0.0
+    ) -> None:
         super().__init__(message, endpoint=endpoint)
         self.raw = raw
+        self.seconds = seconds
 
 
 class NoEndpointError(VLMEngineError, ExceptionGroup[ClientError]):

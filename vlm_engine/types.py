@@ -288,7 +288,8 @@ class EndpointStats:
     ``failed`` counts by the error's name; ``copies`` are questions that another endpoint had
     already.
     ``seconds``: time of a typical answer, None before it is known; ``down_s``: time it did not
-    work.
+    work. ``busy_s``: its time that questions took, in which it was not waiting for any; ``cost``:
+    of a question with a picture like the latest one, None before it is known.
     """
 
     state: str
@@ -301,6 +302,8 @@ class EndpointStats:
     down_s: float
     prompt_tokens: int
     answer_tokens: int
+    busy_s: float = 0.0
+    cost: QuestionCost | None = None
 
 
 class Purpose(StrEnum):
@@ -357,7 +360,8 @@ class Coverage:
     """Counts of frames: asked, answered, failed; ``unreadable`` are failed frames that do not
     decode.
 
-    ``calls`` counts requests that a model answered.
+    ``calls`` counts requests that a model answered; ``seconds`` is the time of the endpoints that
+    they took.
     """
 
     asked: int = 0
@@ -365,6 +369,7 @@ class Coverage:
     failed: int = 0
     calls: int = 0
     unreadable: int = 0
+    seconds: float = field(default=0.0, compare=False)
 
     def __add__(self, other: Coverage) -> Coverage:
         return Coverage(*map(add, astuple(self), astuple(other)))
@@ -482,7 +487,8 @@ class VideoResult:
     """Result of one video: tags and spans by the user's rules, and what they were made of.
 
     ``gaps_s`` are the stretches, as (start, end), in which no frame could be read: nothing is known
-    about them. ``calls``: requests that each model answered, by its name."""
+    about them. ``calls``: requests that each model answered, by its name; ``seconds``: the time of
+    the endpoints that they took."""
 
     video: VideoInfo
     info: VideoTagInfo
@@ -490,12 +496,14 @@ class VideoResult:
     coverage: Coverage
     gaps_s: tuple[tuple[float, float], ...] = ()
     calls: Mapping[str, int] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageResult:
-    """Result of one picture. ``calls``: requests that each model answered, by its name."""
+    """Result of one picture. ``calls`` and ``seconds`` are by model, as those of a video."""
 
     info: ImageTagInfo
     coverage: Coverage
     calls: Mapping[str, int] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict, compare=False)

@@ -23,9 +23,9 @@ def test_a_gap_that_nothing_follows_lasts_to_the_end():
 def test_unreadable_frames_are_counted_apart():
     made = tally((0, True), (5, False), (8, True), (9, True))
     made.record_answer()
-    made.record_calls("judge", 1)
+    made.record_calls("judge", 1, 0.5)
     made.record_answer()
-    made.record_calls("judge", 0)
+    made.record_calls("judge", 0, 0.0)
     made.record_failure("damaged at 5 s")
     made.record_failure("no answer")
     coverage = made.coverage()
@@ -36,5 +36,5 @@ def test_unreadable_frames_are_counted_apart():
         coverage.unreadable,
         coverage.calls,
     ) == (4, 2, 2, 1, 1)
-    assert made.calls == {"judge": 1}
+    assert (made.calls, made.seconds, coverage.seconds) == ({"judge": 1}, {"judge": 0.5}, 0.5)
     assert made.reasons() == "damaged at 5 s (1 x); no answer (1 x)"

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 
 from vlm_engine.clients.discovery import Capabilities
 from vlm_engine.clients.health import Health
+from vlm_engine.clients.pricing import PriceLearner
+from vlm_engine.clients.server_time import ServerTime
 from vlm_engine.errors import BusyError, ClientError, TimedOutError
 from vlm_engine.types import Answer, EndpointStats
 
@@ -131,7 +133,8 @@ class Member:
     """An endpoint as its pool sees it. No I/O. Times are seconds of the pool's clock.
 
     ``weight``: its likely speed against the others, until that is measured. ``model``: what it
-    serves; "" if unknown. ``capabilities``: what it says about itself.
+    serves; "" if unknown. ``capabilities``: what it says about itself. ``prices``: what its
+    questions cost.
     """
 
     label: str
@@ -141,6 +144,7 @@ class Member:
     slots: Slots = field(default_factory=Slots)
     health: Health = field(default_factory=Health)
     capabilities: Capabilities = field(default_factory=Capabilities)
+    prices: PriceLearner = field(default_factory=PriceLearner)
     copies: int = 0
     prompt_tokens: int = 0
     answer_tokens: int = 0
@@ -242,6 +246,8 @@ class Member:
             down_s=health.down_s(now),
             prompt_tokens=self.prompt_tokens,
             answer_tokens=self.answer_tokens,
+            busy_s=self.prices.busy_s,
+            cost=self.prices.cost() if self.prices.is_known else None,
         )
 
 
@@ -257,10 +263,12 @@ class Server:
     """One server that several pools share. Times are seconds of the pools' clock.
 
     All pools together have no more in flight than the pool with the highest limit may have. A pool
-    is identified by its ``wake`` function, which is called when a slot may be free.
+    is identified by its ``wake`` function, which is called when a slot may be free. ``time`` is
+    divided among the questions of all.
     """
 
     def __init__(self) -> None:
+        self.time = ServerTime()
         self._pools: dict[Callable[[], None], list[Member]] = {}
 
     def join(self, wake: Callable[[], None], member: Member) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -15,7 +16,9 @@ from vlm_engine.clients import discovery, mapping
 from vlm_engine.clients.base import Client, Keep, keep_answer, unforeseen_as_server_error
 from vlm_engine.clients.discovery import Capabilities
 from vlm_engine.clients.mapping import Target, from_response
+from vlm_engine.clients.pricing import PriceLearner
 from vlm_engine.clients.request import Bodies, Feature, RequestOptions, blamed_feature
+from vlm_engine.clients.server_time import Request
 from vlm_engine.clients.transport import Response, Transport, quoted, redacted
 from vlm_engine.config.models import EndpointConfig, ModelConfig
 from vlm_engine.errors import (
@@ -31,13 +34,15 @@ from vlm_engine.errors import (
     WrongModelError,
 )
 from vlm_engine.prompt import longest_answer
-from vlm_engine.types import Answer, Form, Question, ServerTimings, Verdict
+from vlm_engine.types import Answer, Form, Question, QuestionCost, ServerTimings, Verdict
 
 CHECK_TIMEOUT_S = 5.0
 MOST_TOKENS = 4096
 _MOST_NAMED = 20
 _log = logging.getLogger(__name__)
 _Told = TypeVar("_Told", int, ServerTimings)
+_SLOW_PICTURE_S = 10.0
+_SMALL_PICTURE = 512 * 288
 
 
 class OneAtATimeError(Exception):
@@ -52,7 +57,7 @@ class OpenAIClient(Client):
     left out from then on. A reply that is cut off or unreadable is asked for once more, in another
     way. It does not wait for a busy or unreachable endpoint; an ``EndpointPool`` does.
 
-    ``on_discovery`` is called when ``capabilities`` change.
+    ``on_discovery`` is called when ``capabilities`` change. ``prices`` learns what questions cost.
     """
 
     def __init__(self, endpoint: EndpointConfig, model: ModelConfig) -> None:
@@ -61,6 +66,7 @@ class OpenAIClient(Client):
         self.url = endpoint.base_url
         self.capabilities = Capabilities()
         self.on_discovery: Callable[[], None] = lambda: None
+        self.prices = PriceLearner()
         self.lacks_confidence = False  # set by an answer without token probabilities
         self._key = endpoint.key().strip()
         try:
@@ -79,6 +85,7 @@ class OpenAIClient(Client):
         self._discovered_loaded = False
         self._stand_ins: set[str] = set()
         self._last_logged = ""
+        self._is_slow = False
 
     def __repr__(self) -> str:
         return f"OpenAIClient({self.label!r}, {self.url!r})"
@@ -132,6 +139,10 @@ class OpenAIClient(Client):
         if keep is not None:
             await keep_answer(keep, answer)
         return answer
+
+    def question_cost(self, pixels: int) -> QuestionCost:
+        """Return the cost of a question with a picture of so many pixels. See ``Client``."""
+        return self.prices.cost(pixels)
 
     def first_body(self, question: Question) -> bytes:
         """Return the request body that ``ask`` would send first. Sends nothing."""
@@ -239,9 +250,9 @@ class OpenAIClient(Client):
     async def _answer_once(self, question: Question, timeout_s: float) -> Answer:
         """Ask in one request, and in a second, different one if the reply is unreadable."""
         options = self._first_options(question)
-        body = await self._complete(question, options, timeout_s)
+        body, request = await self._complete(question, options, timeout_s)
         try:
-            return await self._read(body, question)
+            return await self._read(body, question, request)
         except ReplyError as error:
             if reply.was_withheld(body):
                 raise
@@ -249,7 +260,14 @@ class OpenAIClient(Client):
             _log.debug("%s: asking once more: %s", self.label, error)
         if question.form is Form.NAMES:
             question = replace(question, form=Form.LIST)  # which a schema holds the model to
-        return await self._read(await self._complete(question, options, timeout_s), question)
+        before_s = request.seconds
+        body, request = await self._complete(question, options, timeout_s)
+        try:
+            answer = await self._read(body, question, request)
+        except ReplyError as error:
+            error.seconds += before_s
+            raise
+        return replace(answer, seconds=answer.seconds + before_s)
 
     async def _answer_together(self, question: Question, timeout_s: float) -> Answer:
         """Ask about all pictures at once, then once more about those without verdicts."""
@@ -263,8 +281,8 @@ class OpenAIClient(Client):
         )
         rest = question.about(open_places)
         try:
-            body = await self._complete(rest, self._first_options(rest), timeout_s)
-            second = await self._read(body, rest)
+            body, request = await self._complete(rest, self._first_options(rest), timeout_s)
+            second = await self._read(body, rest, request)
         except (ClientError, OneAtATimeError) as error:
             _log.debug("%s: they stay unjudged: %s", self.label, error)
             return answer  # it was paid for: keep it
@@ -320,7 +338,7 @@ class OpenAIClient(Client):
         context_tokens = self.capabilities.context_tokens
         return min(budget, context_tokens // 2) if context_tokens else budget
 
-    async def _read(self, body: Any, question: Question) -> Answer:
+    async def _read(self, body: Any, question: Question, request: Request) -> Answer:
         """Return the answer in a chat completion. Raise ``ReplyError`` without the key."""
         try:
             read = reply.read(body, question, self._model.synonyms, self._model.tag_list)
@@ -328,7 +346,7 @@ class OpenAIClient(Client):
             raw = quoted(error.raw, self._key)
             words = f'{error.args[0]}: "{raw}"' if raw else error.args[0]
             # From None: its cause holds the whole reply.
-            raise ReplyError(words, endpoint=self.label, raw=raw) from None
+            raise ReplyError(words, endpoint=self.label, raw=raw, seconds=request.seconds) from None
         if not read.has_tokens and not self.lacks_confidence:
             self.lacks_confidence = True
             level = logging.INFO if self._model.model_return_confidence else logging.DEBUG
@@ -345,7 +363,7 @@ class OpenAIClient(Client):
                 raise OneAtATimeError
             raise mapping.no_room(self._target(), context_tokens)
         model = quoted(read.model or self._name, self._key)
-        return Answer(
+        answer = Answer(
             read.verdicts,
             redacted(read.text, self._key),
             model,
@@ -355,8 +373,26 @@ class OpenAIClient(Client):
             read.more,
             by_another_model=self._is_stand_in(model),
             cached_tokens=read.cached_tokens,
+            seconds=request.seconds,
             timings=read.timings,
         )
+        self.prices.learn(request, answer)
+        self._warn_if_slow(request.seconds)
+        return answer
+
+    def _warn_if_slow(self, seconds: float) -> None:
+        """Warn once if pictures take very much longer than they do with any graphics card."""
+        if self._is_slow or seconds < _SLOW_PICTURE_S or not self.prices.is_known:
+            return
+        picture_s = self.question_cost(_SMALL_PICTURE).picture_s
+        if picture_s > _SLOW_PICTURE_S:
+            self._is_slow = True
+            _log.warning(
+                "%s: a picture takes %.0f s; vision seems to run on the processor and not on the "
+                "graphics card: check the server's settings and its log",
+                self.label,
+                picture_s,
+            )
 
     def _is_stand_in(self, model: str) -> bool:
         """Return whether another model answered than the configured one. Warns once of each."""
@@ -372,16 +408,26 @@ class OpenAIClient(Client):
             )
         return is_another
 
-    async def _complete(self, question: Question, options: RequestOptions, timeout_s: float) -> Any:
-        """Return the body of a chat completion. Drops features that the server complains about."""
+    async def _complete(
+        self, question: Question, options: RequestOptions, timeout_s: float
+    ) -> tuple[Any, Request]:
+        """Return the body of a chat completion, and the request that was answered with it.
+
+        Drops features that the server complains about.
+        """
         features = options.features
         while True:
             payload = self._bodies.encoded(question, self._name, options)
-            response = await self._send("POST", "/chat/completions", timeout_s, payload)
+            letters = self._bodies.letters(question, options)
+            request = self.prices.start(question.sizes, letters, time.monotonic())
+            try:
+                response = await self._send("POST", "/chat/completions", timeout_s, payload)
+            finally:
+                self.prices.end(request, time.monotonic())
             if not response.is_error:
                 self._drop_features(features - options.features)
                 self._recognise_litellm(response)
-                return response.body
+                return response.body, request
             error = await self._error(response)
             feature = _feature_to_drop(error, response, options.features, bool(question.more))
             if feature is None:
@@ -464,6 +510,7 @@ def _filled(answer: Answer, places: Sequence[int], other: Answer) -> Answer:
         prompt_tokens=answer.prompt_tokens + other.prompt_tokens,
         answer_tokens=answer.answer_tokens + other.answer_tokens,
         calls=answer.calls + other.calls,
+        seconds=answer.seconds + other.seconds,
         cached_tokens=_sum(answer.cached_tokens, other.cached_tokens),
         timings=_sum(answer.timings, other.timings),
     )
@@ -485,6 +532,7 @@ def _blank(answer: Answer, pictures: int) -> Answer:
         prompt_tokens=0,
         answer_tokens=0,
         calls=0,
+        seconds=0.0,
         cached_tokens=None if answer.cached_tokens is None else 0,
         timings=answer.timings and ServerTimings(),
     )

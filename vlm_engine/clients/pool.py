@@ -30,6 +30,7 @@ from vlm_engine.clients.member import (
     unique,
 )
 from vlm_engine.clients.openai import OpenAIClient
+from vlm_engine.clients.pricing import PriceLearner, mean_cost
 from vlm_engine.clients.retry import REFUSALS, RetryPolicy
 from vlm_engine.clients.scheduling import (
     InFlight,
@@ -47,7 +48,7 @@ from vlm_engine.errors import (
     NoEndpointError,
     WrongModelError,
 )
-from vlm_engine.types import Answer, EndpointStats, Question
+from vlm_engine.types import Answer, EndpointStats, Question, QuestionCost
 
 _DEFERRED_AGAIN_S = 0.25
 _log = logging.getLogger(__name__)
@@ -127,6 +128,7 @@ class EndpointPool(Client):
             slots,
             Health(self._retry),
         )
+        client.prices = member.prices = PriceLearner(server.time)
         monitor = HealthMonitor(label, member.health, client.check, self._wake)
         self._endpoints[member] = _Endpoint(client, server, monitor)
         client.on_discovery = partial(self._on_discovery, member)
@@ -183,6 +185,17 @@ class EndpointPool(Client):
         finally:
             queue.discard(pending)
             self._cancel(pending)
+
+    def question_cost(self, pixels: int) -> QuestionCost:
+        """Return the cost of a question with a picture of so many pixels. See ``Client``.
+
+        It is the mean over the endpoints that work, weighted by how many questions they answer in
+        the same time; over those without a measured cost only if there are no others.
+        """
+        working = [each for each in self._members if not each.health.is_down] or self._members
+        primaries = [each for each in working if not each.is_fallback] or working
+        known = [each.prices for each in primaries if each.prices.is_known]
+        return mean_cost(known or [each.prices for each in primaries], pixels)
 
     async def model_name(self) -> str:
         """Return the configured model, or the first that an endpoint offers.

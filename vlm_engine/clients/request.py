@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Set
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -128,6 +128,7 @@ class Bodies:
         names = map(templates.template_fields, (model.system_template, model.user_template))
         self._uses_time = any("time" in fields for fields in names)
         self._texts = lru_cache(_CACHED)(self._texts_around_pictures)
+        self._letters = lru_cache(_CACHED)(self._count_letters)
 
     def encoded(self, question: Question, name: str, options: RequestOptions) -> bytes:
         """Return the bytes. ``name``: as in ``body``."""
@@ -138,6 +139,17 @@ class Bodies:
         return b"".join(
             [first, *(part for jpeg, after in pairs for part in (b64encode(jpeg), after))]
         )
+
+    def letters(self, question: Question, options: RequestOptions) -> int:
+        """Return the length of the texts that the model reads."""
+        return self._letters(question.tags, question.form, len(question.more), options)
+
+    def _count_letters(
+        self, tags: tuple[str, ...], form: Form, more: int, options: RequestOptions
+    ) -> int:
+        question = Question(tags, form, b"", time_s=0.0, more=(Frame(0.0, 0, 0, b""),) * more)
+        sent = body(question, "", self._model, options)["messages"]
+        return sum(len(text) for text in _texts_in(sent))
 
     def _texts_around_pictures(
         self,
@@ -152,3 +164,12 @@ class Bodies:
         marked = Question(tags, form, _MARK, time_s=time_s, more=more)
         text = json.dumps(body(marked, name, self._model, options))
         return text.encode("ascii").split(b64encode(_MARK))
+
+
+def _texts_in(messages: list[dict[str, Any]]) -> Iterator[str]:
+    for message in messages:
+        content = message["content"]
+        if isinstance(content, str):
+            yield content
+        else:
+            yield from (part["text"] for part in content if part["type"] == "text")

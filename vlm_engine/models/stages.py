@@ -72,7 +72,15 @@ def built_in_stages(
         video: VideoInfo = inputs["video"]
         found = await search(video, cascades, _request(VideoRequest, video.path, inputs), config)
         info = VideoTagInfo.of(video.duration_s, {})  # the rules are applied by another stage
-        return VideoResult(video, info, found.findings, found.coverage, found.gaps_s, found.calls)
+        return VideoResult(
+            video,
+            info,
+            found.findings,
+            found.coverage,
+            found.gaps_s,
+            found.calls,
+            found.seconds,
+        )
 
     async def describe_video(inputs: Mapping[str, Any]) -> VideoResult:
         found: VideoResult = only(inputs, "describe_video", VideoResult)

@@ -53,13 +53,14 @@ _FRAME_ERRORS = (RequestError, ReplyError, ServerError)
 class FrameOutcome:
     """A verdict for every tag of one frame, or the error why it could not be judged.
 
-    ``calls``: requests that were answered for it; those of a question about several frames are
-    charged to the first frame.
+    ``calls``: requests that were answered for it, and ``seconds``, the time of the endpoint that
+    they took; those of a question about several frames are charged to the first frame.
     """
 
     verdicts: Mapping[str, Verdict]
     error: ClientError | None = None
     calls: int = 0
+    seconds: float = 0.0
 
 
 class CachedAnswers:
@@ -226,13 +227,11 @@ class CachedClient:
         digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
         return await self._client.model_name(), self._wording, f"{digest} {compared}"
 
-    async def ask_still(
-        self, cache_key: str, query: FrameQuery, frame: Frame
-    ) -> Mapping[str, Verdict]:
-        """Return one verdict for every tag of the query, stored. Raises as ``Client.ask``."""
+    async def ask_still(self, cache_key: str, query: FrameQuery, frame: Frame) -> Answer:
+        """Return the answer about a still, stored. Raises as ``Client.ask``."""
         style = self.still_style
         keep = partial(self._keep, cache_key, [(query, frame)], style)
-        return (await self._client.ask(_question(query, frame, style.form), keep)).verdicts
+        return await self._client.ask(_question(query, frame, style.form), keep)
 
     async def ask_frames(
         self, cache_key: str, frames: Sequence[tuple[FrameQuery, Frame]], style: QuestionStyle
@@ -251,9 +250,11 @@ class CachedClient:
             keep = partial(self._keep, cache_key, [(query, frame)], style)
             try:
                 answer = await self._client.ask(_question(query, frame, style.form), keep)
-                outcomes.append(FrameOutcome(answer.verdicts, calls=1))
-            except _FRAME_ERRORS as error:  # an unusable reply was paid for, too
-                outcomes.append(FrameOutcome({}, error, calls=int(isinstance(error, ReplyError))))
+                outcomes.append(FrameOutcome(answer.verdicts, calls=1, seconds=answer.seconds))
+            except ReplyError as error:  # an unusable reply was paid for, too
+                outcomes.append(FrameOutcome({}, error, calls=1, seconds=error.seconds))
+            except _FRAME_ERRORS as error:
+                outcomes.append(FrameOutcome({}, error))
         return outcomes
 
     async def ask_compared(
@@ -282,9 +283,11 @@ class CachedClient:
 
         try:
             answer = await self._client.ask(_question(query, frame, style.form), keep)
+        except ReplyError as error:
+            return FrameOutcome({}, error, calls=1, seconds=error.seconds)
         except _FRAME_ERRORS as error:
-            return FrameOutcome({}, error, calls=int(isinstance(error, ReplyError)))
-        return FrameOutcome(answer.verdicts, calls=1)
+            return FrameOutcome({}, error)
+        return FrameOutcome(answer.verdicts, calls=1, seconds=answer.seconds)
 
     async def _ask_together(
         self, cache_key: str, frames: Sequence[tuple[FrameQuery, Frame]], style: QuestionStyle
@@ -308,7 +311,8 @@ class CachedClient:
         outcomes = [
             FrameOutcome(verdicts, None if verdicts else missing) for verdicts in answer.by_picture
         ]
-        return [replace(outcomes[0], calls=answer.calls), *outcomes[1:]]
+        first_outcome = replace(outcomes[0], calls=answer.calls, seconds=answer.seconds)
+        return [first_outcome, *outcomes[1:]]
 
     def _note_failure(self, error: ClientError) -> None:
         self._failed_in_a_row += 1

@@ -5,7 +5,7 @@ counts.
 from __future__ import annotations
 
 from bisect import insort
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -157,7 +157,7 @@ class CategorySearch:
         client = self.cascade.client_for(readable[0][0])
         outcomes = await client.ask_frames(self._cache_key, readable, self.styles[client])
         for (query, frame), outcome in zip(readable, outcomes, strict=True):
-            self.tally.record_calls(client.name, outcome.calls)
+            self.tally.record_calls(client.name, outcome.calls, outcome.seconds)
             if outcome.error is not None:
                 self._record_failure(query, outcome.error)
             else:
@@ -241,12 +241,14 @@ class CategorySearch:
 
 
 class FrameTally:
-    """Counts of the frames of one search: judged, failed, unreadable. ``calls``: requests, by
-    model.
+    """Counts of the frames of one search: judged, failed, unreadable.
+
+    ``calls``: requests, by model; ``seconds``: the time of the endpoints that they took.
     """
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self._answered = 0
         self._failures: Counter[str] = Counter()
         self._read: list[tuple[float, bool]] = []
@@ -261,10 +263,11 @@ class FrameTally:
         """Count a frame as judged."""
         self._answered += 1
 
-    def record_calls(self, model: str, requests: int) -> None:
-        """Count requests that a model answered."""
+    def record_calls(self, model: str, requests: int, seconds: float) -> None:
+        """Count requests that a model answered, and the time that they took."""
         if requests:
             self.calls[model] += requests
+            self.seconds[model] += seconds
 
     def record_failure(self, reason: str) -> None:
         """Count a frame as failed."""
@@ -274,7 +277,12 @@ class FrameTally:
         """Return the counts."""
         failed = self._failures.total()
         return Coverage(
-            self._answered + failed, self._answered, failed, self.calls.total(), self._unreadable
+            self._answered + failed,
+            self._answered,
+            failed,
+            self.calls.total(),
+            self._unreadable,
+            sum(self.seconds.values()),
         )
 
     def reasons(self) -> str:

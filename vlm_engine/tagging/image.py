@@ -69,10 +69,12 @@ class ImageTagger:
             for cascade in cascades
         ]
         coverage = sum((one.coverage for one in judged.values()), Coverage())
-        calls = {
-            client.name: one.coverage.calls for client, one in judged.items() if one.coverage.calls
+        by_model = {
+            client.name: one.coverage for client, one in judged.items() if one.coverage.calls
         }
-        return ImageResult(images_together(described), coverage, calls)
+        calls = {name: each.calls for name, each in by_model.items()}
+        seconds = {name: each.seconds for name, each in by_model.items()}
+        return ImageResult(images_together(described), coverage, calls, seconds)
 
     async def _judge(
         self, request: ImageRequest, tags: Mapping[CachedClient, Tags]
@@ -194,10 +196,12 @@ async def _judge_frame(
     )
     verdicts = dict(found.verdicts) if found else {}
     left = tuple(tag for tag in tags if tag not in verdicts)
-    if left:
-        query = FrameQuery(frame.time_s, left, Purpose.STILL)
-        verdicts |= await client.ask_still(cache_key, query, frame)
-    return _Judged(verdicts, Coverage(asked=1, answered=1, calls=1 if left else 0))
+    if not left:
+        return _Judged(verdicts, Coverage(asked=1, answered=1))
+    query = FrameQuery(frame.time_s, left, Purpose.STILL)
+    answer = await client.ask_still(cache_key, query, frame)
+    coverage = Coverage(asked=1, answered=1, calls=1, seconds=answer.seconds)
+    return _Judged({**verdicts, **answer.verdicts}, coverage)
 
 
 def _coverage(judged: Sequence[_Judged]) -> Coverage:

@@ -122,6 +122,10 @@ def _coverage_dict(result: VideoResult | ImageResult) -> dict[str, Any]:
         "frames_unreadable": coverage.unreadable,
         "calls": coverage.calls,
         "calls_by_model": dict(result.calls),
+        "model_seconds": round(coverage.seconds, 3),
+        "model_seconds_by_model": {
+            model: round(seconds, 3) for model, seconds in result.seconds.items()
+        },
     }
 
 

@@ -95,6 +95,14 @@ class SearchRun:
         """Return how many requests each model answered, by its name."""
         return sum((search.tally.calls for search in self._searches), Counter[str]())
 
+    def seconds(self) -> Mapping[str, float]:
+        """Return how many seconds of its endpoints each model took, by its name."""
+        sums: defaultdict[str, float] = defaultdict(float)
+        for search in self._searches:
+            for model, seconds in search.tally.seconds.items():
+                sums[model] += seconds
+        return dict(sums)
+
     def gaps_s(self) -> tuple[tuple[float, float], ...]:
         """Return the stretches, as (start, end), in which no frame could be read."""
         return tuple(

@@ -32,6 +32,7 @@ class SearchResult:
     coverage: Coverage
     gaps_s: tuple[tuple[float, float], ...]
     calls: Mapping[str, int]
+    seconds: Mapping[str, float]
 
 
 async def probe(request: VideoRequest, config: EngineConfig) -> VideoInfo:
@@ -88,7 +89,7 @@ async def search(
             )
         )
     gaps_s = _merged(video.gaps_s + run.gaps_s())
-    return SearchResult(video, findings, run.coverage(), gaps_s, run.calls())
+    return SearchResult(video, findings, run.coverage(), gaps_s, run.calls(), run.seconds())
 
 
 def describe(
@@ -106,7 +107,15 @@ def describe(
         for findings in found.findings
     ]
     info = together(described, duration_s)
-    return VideoResult(found.video, info, found.findings, found.coverage, found.gaps_s, found.calls)
+    return VideoResult(
+        found.video,
+        info,
+        found.findings,
+        found.coverage,
+        found.gaps_s,
+        found.calls,
+        found.seconds,
+    )
 
 
 def cache_key_of(video: VideoInfo, layout: Layout | None) -> str:
