@@ -194,7 +194,7 @@ class CategorySearch:
             yield from (tag for tag, verdict in seen.verdicts.items() if verdict.present)
 
     def _record_comparison(self, client: CachedClient, outcome: FrameOutcome) -> None:
-        self.tally.record_calls(client.name, outcome.calls)
+        self.tally.record_calls(client.name, outcome.calls, outcome.seconds)
         if outcome.error is None:
             self.tally.record_answer()
         self.on_outcome()
