@@ -19,13 +19,14 @@ from haven.report import (
     write_report,
 )
 from haven.report.record import to_json
-from vlm_engine.types import Coverage, EndpointStats, Span
+from vlm_engine.types import Coverage, EndpointStats, QuestionCost, Span
 
 _BEGAN = 1767465000.0
 _FOULS = (Span("Foul", 62.0, 71.5, 0.94), Span("Foul", 1805.0, 1812.0, 0.81))
 _POINTS = tuple(
     Span("Basketball point", 40.0 + 171 * number, 46.0 + 171 * number, 0.9) for number in range(14)
 )
+_COST = QuestionCost(0.058, 0.13, 0.00039, 0.011)
 _FINAL = ItemReport(
     kind=ItemKind.SCENE,
     id="12",
@@ -34,7 +35,7 @@ _FINAL = ItemReport(
     duration_s=2460.0,
     outcome=Outcome.DONE,
     spans={"Foul": _FOULS, "Basketball point": _POINTS},
-    coverage=Coverage(asked=361, answered=358, failed=3, calls=240, unreadable=3),
+    coverage=Coverage(asked=361, answered=358, failed=3, calls=240, unreadable=3, seconds=86.4),
     gaps_s=((1300.0, 1345.0),),
     change=ItemChange(
         tags_added=("Basketball point", "Foul"),
@@ -64,12 +65,15 @@ EXAMPLE = RunReport(
     started=_BEGAN,
     ended=_BEGAN + 97.0,
     end=End.FINISHED,
-    end_line="1 scene tagged, 1 failed; 361 frames asked, 358 answered, 3 failed; 240 calls; 97 s.",
+    end_line="1 scene tagged, 1 failed; 361 frames asked, 358 answered, 3 failed; 240 calls, "
+    "86 model seconds (2.1 s per minute of video); 97 s.",
     scenes=(_FINAL, _TRAINING),
     endpoints={
-        "gaming PC": EndpointStats("working", 4, 0, 186, {}, 0, 0.8, 0.0, 98_000, 2_100),
+        "gaming PC": EndpointStats(
+            "working", 4, 0, 186, {}, 0, 0.8, 0.0, 98_000, 2_100, 58.1, _COST
+        ),
         "old server": EndpointStats(
-            "working", 1, 0, 54, {"TimedOutError": 2}, 0, 3.1, 0.0, 29_000, 650
+            "working", 1, 0, 54, {"TimedOutError": 2}, 0, 3.1, 0.0, 29_000, 650, 28.3
         ),
     },
 )

@@ -16,6 +16,7 @@ from haven.report.values import (
     Outcome,
     RunReport,
     counted,
+    spent,
 )
 
 __all__ = [
@@ -28,5 +29,6 @@ __all__ = [
     "Outcome",
     "RunReport",
     "counted",
+    "spent",
     "write_report",
 ]

@@ -32,9 +32,11 @@ from haven.report.values import (
     Outcome,
     RunReport,
     counted,
+    model_seconds,
     plural,
+    spent,
 )
-from vlm_engine import Coverage
+from vlm_engine import Coverage, QuestionCost
 
 INDEX = "index.html"
 # A browser on a phone must still open the page; the JSON file has all of it.
@@ -68,7 +70,7 @@ def _run(entry: Entry) -> str:
         if (parts := [f"{count:,} {outcome}" for outcome, count in _with(outcomes, waiting)])
     ] or ["nothing was queued"]
     if run.calls:
-        facts.append(counted(run.calls, "call"))
+        facts.append(spent(Coverage(calls=run.calls, seconds=run.seconds)))
     facts.append(duration(run.ended - run.started))
     details = [" · ".join(facts), words(run.end_line) if run.end_line else ""]
     if run.error and run.error != run.end_line:
@@ -117,6 +119,9 @@ def _tiles(report: RunReport) -> str:
         frames = "pictures" if report.images else "frames"
         tiles.append((percent(coverage.answered / coverage.asked), f"of the {frames} judged"))
         tiles.append((f"{coverage.calls:,}", "calls"))
+        if coverage.seconds:
+            number, label = model_seconds(coverage.seconds).split(" ", 1)
+            tiles.append((number, label))
     cards = (
         f'<div class="card"><b>{value}</b><small>{label}</small></div>' for value, label in tiles
     )
@@ -132,6 +137,8 @@ def _endpoints(found: Sequence[Share]) -> str:
         ("share", "share"),
         ("failed", ""),
         ("typical answer", "number"),
+        ("model seconds", "number"),
+        ("a call / a picture / a token of the answer", "number"),
         ("tokens in / out", "number"),
     )
     return f"<h2>Endpoints</h2>\n{table(columns, map(_endpoint, found))}"
@@ -147,8 +154,16 @@ def _endpoint(share: Share) -> tuple[str, ...]:
         f' aria-hidden="true">{bar}</svg>',
         words(failures or "0"),
         "–" if share.seconds is None else f"{share.seconds:.1f} s",
+        f"{share.busy_s:,.0f}" if share.busy_s else "–",
+        "–" if share.cost is None else _cost(share.cost),
         f"{share.prompt_tokens:,} / {share.answer_tokens:,}" if share.prompt_tokens else "–",
     )
+
+
+def _cost(cost: QuestionCost) -> str:
+    """Return the seconds of each part, with two digits."""
+    parts = (cost.call_s, cost.picture_s, cost.answer_token_s)
+    return " / ".join(f"{float(f'{part:.2g}'):g}" for part in parts) + " s"
 
 
 def _in_words(error: str) -> str:
@@ -173,7 +188,7 @@ def _scene(scene: ItemReport, *, is_open: bool) -> str:
     coverage = scene.coverage
     tags = sum(1 for spans in scene.spans.values() if spans)
     brief = [counted(tags, "tag")] if tags else []
-    brief += [counted(coverage.calls, "call")] if coverage.asked else []
+    brief += [spent(coverage)] if coverage.asked else []
     facts = [f"scene {words(scene.id)}", words(scene.path or "no file")]
     facts += [clock(round(scene.duration_s))] if scene.duration_s else []
     facts += [f"worked on for {duration(scene.seconds)}"] if scene.seconds else []
@@ -206,7 +221,7 @@ def _coverage(coverage: Coverage) -> str:
         f"{judged} ({earlier:,} from answers of an earlier run)" if earlier > 0 else judged,
         f"{coverage.failed:,} not judged" if coverage.failed else "",
         f"{coverage.unreadable:,} of those unreadable" if coverage.unreadable else "",
-        counted(coverage.calls, "call"),
+        spent(coverage),
     ]
     return ", ".join(filter(None, parts)) + "."
 

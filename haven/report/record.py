@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Any
 
 from haven.report.values import ItemGroup, ItemReport, RunReport
-from vlm_engine import EndpointStats, Span
+from vlm_engine import EndpointStats, QuestionCost, Span
 
 SCHEMA_VERSION = 1
 _PROGRAM = "Haven VLM Connector"
@@ -36,7 +36,10 @@ _USER_IN_ADDRESS = re.compile(r"(?<=://)[^/\s@]+@")
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One run as the index lists it. ``outcomes`` counts scenes by outcome, ``images`` images."""
+    """One run as the index lists it. ``outcomes`` counts scenes by outcome, ``images`` images.
+
+    ``seconds``: its model seconds, 0 where they were not counted yet.
+    """
 
     task: str
     started: float
@@ -49,6 +52,7 @@ class Summary:
     calls: int
     images: Mapping[str, int] = field(default_factory=dict)
     images_waiting: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,8 @@ class Share:
     """One endpoint's part of the work.
 
     ``share``: its calls among those of all, in [0, 1]. ``failed``: failures by the error's name.
-    ``seconds``: the time of a typical answer, None where it is not known.
+    ``seconds``: the time of a typical answer, None where it is not known. ``busy_s``: its model
+    seconds; ``cost``: what a question costs, None where it is not known.
     """
 
     name: str
@@ -75,6 +80,8 @@ class Share:
     seconds: float | None
     prompt_tokens: int
     answer_tokens: int
+    busy_s: float
+    cost: QuestionCost | None
 
 
 def shares(endpoints: Mapping[str, EndpointStats]) -> list[Share]:
@@ -89,6 +96,8 @@ def shares(endpoints: Mapping[str, EndpointStats]) -> list[Share]:
             seconds=stats.seconds or None,
             prompt_tokens=stats.prompt_tokens,
             answer_tokens=stats.answer_tokens,
+            busy_s=round(stats.busy_s, 3),
+            cost=stats.cost,
         )
         for name, stats in endpoints.items()
     ]
@@ -164,6 +173,7 @@ def read_summary(first_line: str) -> Summary | None:
             calls=int(head["coverage"]["calls"]),
             images=_counts(head.get("image_outcomes", {})),
             images_waiting=int(head.get("images_waiting", 0)),
+            seconds=float(head["coverage"].get("seconds", 0.0)),
         )
     except (ValueError, ArithmeticError, TypeError, KeyError, AttributeError, RecursionError):
         return None

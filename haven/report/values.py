@@ -146,6 +146,17 @@ def plural(count: int, noun: str) -> str:
     return f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
 
 
+def spent(coverage: Coverage, useless_calls: int = 0) -> str:
+    """Return ``1,204 calls, 371 model seconds``; without the seconds if no answer took any."""
+    calls = counted(coverage.calls + useless_calls, "call")
+    return f"{calls}, {model_seconds(coverage.seconds)}" if coverage.seconds else calls
+
+
+def model_seconds(seconds: float) -> str:
+    """Return ``371 model seconds``, ``0.4 model seconds``."""
+    return f"{seconds:,.{0 if seconds >= 10 else 1}f} model seconds"
+
+
 def _count(outcomes: Iterable[tuple[Outcome, int]]) -> Mapping[str, int]:
     counts: Counter[Outcome] = Counter()
     for outcome, number in outcomes:

@@ -11,7 +11,7 @@ from typing import Self
 
 from haven.stash.errors import StashError
 from haven.tasks.context import TaskContext
-from vlm_engine import EndpointStats
+from vlm_engine import EndpointStats, QuestionCost
 
 _log = logging.getLogger(__name__)
 _REPORT_EVERY_S = 60.0
@@ -163,8 +163,17 @@ def _summary(stats: EndpointStats, answers: int) -> str:
         f"{stats.prompt_tokens:,} tokens read and {stats.answer_tokens:,} written"
         if stats.prompt_tokens
         else "",
+        f"busy for {stats.busy_s:,.0f} s" if stats.busy_s >= 1 else "",
+        _describe_cost(stats.cost) if stats.cost else "",
         f"{stats.copies:,} copies of late requests" if stats.copies else "",
         f"failed: {failures}" if failures else "",
         f"not working for {stats.down_s:.0f} s" if stats.down_s >= 1 else "",
     ]
     return "; ".join(filter(None, parts))
+
+
+def _describe_cost(cost: QuestionCost) -> str:
+    return (
+        f"a call takes {cost.call_s:.2g} s, a picture {cost.picture_s:.2g} s and "
+        f"a token of the answer {cost.answer_token_s:.2g} s of its time"
+    )

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import chain
 
 from haven.items import ItemChange, ItemKind
-from haven.report import ItemReport, counted
+from haven.report import ItemReport, counted, spent
 from haven.stash.errors import ApplyError, NotServedError
 from haven.stash.values import Fate, Image
 from haven.tagger import Tagger, longest_side
@@ -207,7 +207,7 @@ class ImageHandler(ItemHandler[Image, ImageResult]):
         coverage = self._coverage
         known = coverage.answered - coverage.calls
         earlier = f"; {counted(known, 'answer')} known already" if known > 0 else ""
-        return f"{counted(coverage.calls + self._useless_calls, 'call')}{earlier}"
+        return f"{spent(coverage, self._useless_calls)}{earlier}"
 
 
 def _tags(info: ImageTagInfo) -> tuple[str, ...]:

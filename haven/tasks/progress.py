@@ -49,6 +49,7 @@ class ProgressBoard:
     def __init__(self, scenes: int, report: Callable[[float], None]) -> None:
         self._scenes = scenes
         self._report = report
+        self._durations_s: dict[str, float] = {}
         self._likely: dict[str, float] = {}
         self._under_way: dict[str, _Search] = {}
         self._took: dict[str, float] = {}
@@ -57,6 +58,7 @@ class ProgressBoard:
 
     def announce(self, scene: str, duration_s: float) -> None:
         """Take a scene's length in seconds."""
+        self._durations_s[scene] = duration_s
         self._likely.setdefault(scene, _frames_for(duration_s))
 
     def advance(self, scene: str, progress: Progress) -> None:
@@ -76,6 +78,11 @@ class ProgressBoard:
     def coverage(self) -> Coverage:
         """Return the frames of all scenes together."""
         return sum(self._coverage.values(), Coverage())
+
+    def searched_s(self) -> float:
+        """Return the length of the scenes about which a model was asked."""
+        searched = (scene for scene, coverage in self._coverage.items() if coverage.calls)
+        return sum(self._durations_s.get(scene, 0.0) for scene in searched)
 
     def _update(self) -> None:
         searches = self._under_way.values()

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from haven.items import ItemKind
-from haven.report import ItemReport, counted
+from haven.report import ItemReport, counted, spent
 from haven.stash.values import Scene, change_of
 from haven.tagger import Tagger
 from haven.tasks.batch import ItemHandler, Writer
@@ -109,10 +109,13 @@ class SceneHandler(ItemHandler[Scene, VideoResult]):
 
     def describe_calls(self) -> str:
         """Return frames and calls."""
-        coverage = self._board.coverage()
+        coverage, video_s = self._board.coverage(), self._board.searched_s()
+        per_minute = ""
+        if coverage.seconds and video_s:
+            per_minute = f" ({60 * coverage.seconds / video_s:.1f} s per minute of video)"
         return (
             f"{counted(coverage.asked, 'frame')} asked, {coverage.answered} answered,"
-            f" {coverage.failed} failed; {counted(coverage.calls, 'call')}"
+            f" {coverage.failed} failed; {spent(coverage)}{per_minute}"
         )
 
 

@@ -35,7 +35,9 @@ def test_images_in_folders_and_zips_get_their_tags(theatre, pictures):
     job = theatre.run(TASK)
     assert (job.error, texts(job, "warning", "error")) == (None, "")
     assert theatre.image_tags() == as_tagged(images)
-    assert str(job.output).startswith("40 images tagged, 0 failed; 40 calls; ")
+    assert re.match(
+        r"40 images tagged, 0 failed; 40 calls, [\d.]+ model seconds; ", str(job.output)
+    )
     assert job.progress[-1] == 1
     assert list(job.progress) == sorted(job.progress)
     assert len(job.progress) > 3
@@ -109,7 +111,8 @@ def test_useless_answers_end_the_task_and_keep_the_queue(theatre, pictures):
     assert "the reply does not answer the question" in str(job.error)
     assert "k42H2" in str(job.error), "the reply itself"
     assert re.search(
-        r"0 images tagged, [1-9] failed, .* queued; [1-9] calls;", texts(job, "warning")
+        r"0 images tagged, [1-9] failed, .* queued; [1-9] calls(, [\d.]+ model seconds)?;",
+        texts(job, "warning"),
     )
     tags = theatre.image_tags().values()
     assert all("VLM_TagMe" in one for one in tags)

@@ -32,7 +32,7 @@ def test_queued_scenes_become_tags_and_markers(theatre):
     assert all(earlier < later for earlier, later in pairwise(job.progress))
     numbers = re.search(
         r"3 scenes tagged, 0 failed; (\d+) frames asked, (\d+) answered, 0 failed;"
-        r" (\d+) calls; \d+ s",
+        r" (\d+) calls, [\d.]+ model seconds \([\d.]+ s per minute of video\); \d+ s",
         str(job.output),
     )
     assert numbers, job.output

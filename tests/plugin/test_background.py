@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 
 from haven.tasks.background import TimeSlice, TimeSliceOverError, interim_line, summary_lines
-from vlm_engine import EndpointStats
+from vlm_engine import EndpointStats, QuestionCost
 
 IDLE = EndpointStats("working", 4, 0, 0, {}, 0, None, 0.0, 0, 0)
 PC = EndpointStats("working", 4, 3, 300, {}, 2, 0.8, 0.0, 250_000, 4_000)
@@ -53,11 +53,14 @@ def test_a_line_says_what_each_endpoint_did_since_the_last():
 
 
 def test_at_the_end_each_endpoint_has_a_line_with_its_share():
-    assert list(summary_lines({"gaming PC": PC, "laptop": LAPTOP, "spare": IDLE}, 120.0)) == [
+    costly = replace(LAPTOP, busy_s=93.6, cost=QuestionCost(0.21, 1.448, 0.002, 0.0305))
+    assert list(summary_lines({"gaming PC": PC, "laptop": costly, "spare": IDLE}, 120.0)) == [
         "Endpoints: 400 answers, 200 a minute.",
         "Endpoint gaming PC: 300 answers (75%); 0.8 s each; 250,000 tokens read and 4,000 written;"
         " 2 copies of late requests.",
-        "Endpoint laptop: 100 answers (25%); 2.2 s each; failed: 2 TimedOutError, 1 BusyError;"
+        "Endpoint laptop: 100 answers (25%); 2.2 s each; busy for 94 s; a call takes 0.21 s, a"
+        " picture 1.4 s and a token of the answer 0.03 s of its time; failed: 2 TimedOutError,"
+        " 1 BusyError;"
         " not working for 75 s.",
         "Endpoint spare: 0 answers (0%).",
     ]

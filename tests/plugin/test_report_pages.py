@@ -186,7 +186,8 @@ def index_of(*reports: RunReport) -> Page:
                 "2 timed out",
                 "Final, second half",
                 "358 of 361 frames judged (118 from answers of an earlier run), 3 not judged, 3 of"
-                " those unreadable, 240 calls.",
+                " those unreadable, 240 calls, 86 model seconds.",
+                "0.058 / 0.13 / 0.011 s",
                 "1:02–1:11.5",
                 "0.94",
                 "10 added, 2 removed, 6 kept",
@@ -414,6 +415,8 @@ def test_the_json_file_holds_everything():
     removed = final["change"]["markers_removed"][1]
     assert removed == {"title": "Turnover", "start_s": 1820.0, "end_s": None}
     assert final["coverage"]["unreadable"] == 3
+    assert [one["busy_s"] for one in data["endpoints"]] == [58.1, 28.3]
+    assert data["endpoints"][0]["cost"]["picture_s"] == 0.13
     noted = replace(BLANK, note="seen as Stash's thumbnail of it")
     groups = json.loads(to_json(cleaned(images(FOULS, noted, ALBUM))))["images"]
     assert [one["images"] for one in groups[:2]] == [
@@ -444,6 +447,14 @@ def test_files_that_know_nothing_of_images_are_still_listed():
     summary = read_summary(json.dumps(old).removesuffix("]}"))
     assert summary is not None
     assert summary.images == {}
+
+
+def test_files_that_know_nothing_of_model_seconds_are_still_listed():
+    head = json.loads(to_json(EXAMPLE).partition("\n")[0] + "]}")
+    del head["coverage"]["seconds"]
+    summary = read_summary(json.dumps(head).removesuffix("]}"))
+    assert summary is not None
+    assert (summary.calls, summary.seconds) == (240, 0.0)
 
 
 OTHER_LINES = [
@@ -502,7 +513,7 @@ def test_the_index_says_when_what_and_how_it_ended():
         "No answer.",
         "2 still waiting",
         "1 done, 1 failed",
-        "240 calls",
+        "240 calls, 86 model seconds",
         "images: 2 done, 1 failed, 5 still waiting",
     ):
         assert part in text, part

@@ -175,7 +175,7 @@ def video_lines(path: str, result: Mapping[str, Any]) -> str:
     )
     judged = (
         f"{coverage['frames_answered']} of {coverage['frames_asked']} frames judged with "
-        f"{coverage['calls']} calls"
+        f"{coverage['calls']} calls, {coverage['model_seconds']:,.1f} model seconds"
     )
     gaps = "".join(
         f"; nothing could be read from {_clock(start_s)} to {_clock(end_s)}"

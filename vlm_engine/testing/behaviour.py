@@ -42,8 +42,8 @@ class Fault(StrEnum):
 class Behaviour:
     """Settings of an endpoint. Every attribute may be changed while it runs, from any thread.
 
-    - ``slots`` requests are worked on at once, each for ``latency_s``. The others wait, at most
-      ``queue`` of them if that is set.
+    - ``slots`` requests are worked on at once, each for ``latency_s``, and more for each token of
+      its pictures and of its answer. The others wait, at most ``queue`` of them if that is set.
     - ``miss_rate`` and ``false_alarm_rate`` are probabilities per tag and frame. The result for a
       tag in a frame depends on ``seed`` alone, whatever the size of the picture.
     - ``fault`` meets the next ``fault_requests`` chat completions (None: all), and of these the
@@ -62,6 +62,8 @@ class Behaviour:
     offers_schema: bool = True
     offers_logprobs: bool = True
     latency_s: float = 0.0
+    picture_token_s: float = 0.0
+    answer_token_s: float = 0.0
     slots: int = 4
     miss_rate: float = 0.0
     false_alarm_rate: float = 0.0
@@ -76,6 +78,11 @@ class Behaviour:
     thinks: bool = False
     loaded: bool = True
     most_pictures: int = 16
+
+    def time_s(self, picture_tokens: int, answer_tokens: int) -> float:
+        """Return how long a request is worked on."""
+        answering_s = self.answer_token_s * answer_tokens
+        return self.latency_s + self.picture_token_s * picture_tokens + answering_s
 
 
 @dataclass(slots=True)

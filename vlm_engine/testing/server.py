@@ -204,9 +204,6 @@ class SandboxVLM:
             if not self._dialect.drops_overflow:
                 raise RefusalError(Refusal.LENGTH, str(prompt_tokens))
             prompt_tokens, image_tokens, images = behaviour.context_tokens, 0, []
-        async with self._slot():
-            await asyncio.sleep(behaviour.latency_s)
-        behaviour.loaded = True
         contents = [glyphs.read(image) for image in images] or [_NOTHING] * len(request.keys)
         beliefs = [{tag: self.belief(tag, one) for tag in request.candidates} for one in contents]
         tokens = answers.write(request, *beliefs)
@@ -215,6 +212,9 @@ class SandboxVLM:
         kept = tokens[: self._limit(body, len(tokens))]
         if fault is Fault.TRUNCATED:
             kept = kept[: len(tokens) // 2]
+        async with self._slot():
+            await asyncio.sleep(behaviour.time_s(image_tokens, len(kept)))
+        behaviour.loaded = True
         if fault is Fault.NONE:
             counters.answered += 1
         else:
