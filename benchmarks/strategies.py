@@ -20,11 +20,11 @@ Strategy = Callable[[Oracle], tuple[Span, ...]]
 SEARCH = "search"
 REC, DENSE = "REC", "dense 2 s + HMM"
 PLAIN, PLAIN_WIDE = "dense 2 s, read plainly", "dense 4 s, read plainly"
-BUDGET, BUDGET_S = 450, 120
+BUDGET, BUDGET_S = 450, 180
 BUDGETED = f"search, at most {BUDGET} calls per hour"
 BUDGETED_S = f"search, at most {BUDGET_S} model seconds per hour"
 
-EFFORTS = (0.25, 0.4, 0.6, 0.8, 1.6, 2.5)
+EFFORTS = (0.12, 0.25, 0.4, 0.6, 1.6, 2.5)
 MORE_EFFORT = 1.6
 
 YARDSTICKS: Mapping[str, Strategy] = {
