@@ -32,7 +32,7 @@ from vlm_engine.types import Form, Span
 
 FACTORS = (1.0, 1.15, 1.25, 1.5, 2.0)
 BLIND_SHARES = (0.05, 0.2)
-_EFFORTS = (0.6, 1.0, 2.5)
+_EFFORTS = (0.4, 1.0, 2.5, 5.0)
 USUAL_WAY = "small pictures, lists"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -43,6 +43,7 @@ from benchmarks.strategies import (
     frontier,
     with_effort,
 )
+from benchmarks.style_choice import VIDEOS, Choices
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,13 @@ class Claim:
     holds: bool
 
 
-def claims(simulated: Simulated, filmed: Results, footage: Results, seen: Seen) -> list[Claim]:
+def claims(
+    simulated: Simulated,
+    chosen: Mapping[float, Choices],
+    filmed: Results,
+    footage: Results,
+    seen: Seen,
+) -> list[Claim]:
     """All claims, in the order of the table.
 
     ``footage`` is empty, and nothing ``seen``, where that was not measured.
@@ -64,6 +71,7 @@ def claims(simulated: Simulated, filmed: Results, footage: Results, seen: Seen) 
     return [
         *_seconds(simulated),
         _at_least("F1 for a model without mistakes", 0.98, main["none", SEARCH].f1),
+        *_choices(chosen),
         *_footage(footage),
         *_nothing_lost(seen),
         *_reliability(simulated, footage),
@@ -153,6 +161,22 @@ def shares_of(
             return None
         shares[deployment] = seconds / other.seconds_per_hour[deployment]
     return shares
+
+
+def _choices(chosen: Mapping[float, Choices]) -> Iterator[Claim]:
+    for share, result in chosen.items():
+        what = f"{share:.0%} of the tags hard to see in small pictures"
+        count = f"of {len(result.lists)} lists, those with full pictures after {VIDEOS} videos"
+        if share == max(chosen):
+            yield _at_least(f"{what}: {count}", 1.0, result.chosen_after(VIDEOS))
+            yield _at_most(
+                f"{what}: F1 after {VIDEOS} videos below that in full pictures, by",
+                _SLACK,
+                result.full.f1 - result.then.f1,
+                "{:+.3f}",
+            )
+        if not share:
+            yield _at_most(f"{what}: {count}", 0.0, result.chosen_after(VIDEOS))
 
 
 def _footage(footage: Results) -> Iterator[Claim]:

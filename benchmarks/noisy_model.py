@@ -38,6 +38,7 @@ class Noise:
     many times surer (in logits) a right no is than it should be. ``misses_by_tag``: from the least
     to the largest miss rate, by tag, instead of one rate. ``blind_share``: share of the tags that
     are hard to see in small pictures: six in ten of what shows are missed there besides.
+    ``blind_list`` tells which: another number, other tags.
     """
 
     miss_rate: float = 0.0
@@ -49,6 +50,7 @@ class Noise:
     sure_noes: float = 1.0
     misses_by_tag: tuple[float, float] | None = None
     blind_share: float = 0.0
+    blind_list: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +161,12 @@ class NoisyModel(Oracle):
         return self._drawn(self._rng, rates, shot_share)
 
     def _blindness(self, noise: Noise, seed: tuple[int, ...]) -> _Errors:
-        """Return what is missed in small pictures besides. Draws from a generator of its own."""
-        rng = np.random.default_rng(seed)
-        count = round(noise.blind_share * len(self.tags))
-        rates = np.zeros(len(self.tags))
-        rates[rng.permutation(len(self.tags))[:count]] = _BLIND_RATE
-        return self._drawn(rng, rates, noise.shot_share)
+        """Return what is missed in small pictures besides. Other draws do not depend on it."""
+        count = len(self.tags)
+        order = np.random.default_rng((noise.blind_list, count)).permutation(count)
+        rates = np.zeros(count)
+        rates[order[: round(noise.blind_share * count)]] = _BLIND_RATE
+        return self._drawn(np.random.default_rng(seed), rates, noise.shot_share)
 
     def _drawn(self, rng: np.random.Generator, rates: Floats, shot_share: float) -> _Errors:
         count = len(self.tags)

@@ -60,7 +60,7 @@ class Oracle(ABC):
         self.bill = Bill()
         self.styles = SMALL_LISTS
         self.frames = max(1, int(video.end_s * video.frame_rate + 1e-6) + 1)
-        self._counts = TokenCounts(self.tags, video.width, video.height)
+        self.counts = TokenCounts(self.tags, video.width, video.height)
         self._known: dict[int, Presence] = {}
 
     @abstractmethod
@@ -70,10 +70,6 @@ class Oracle(ABC):
         """Verdicts on all tags in these frames (frames x tags), and the probabilities of presence
         if the model tells them.
         """
-
-    def picture_tokens(self, side: int) -> int:
-        """Return the tokens of a picture with this longest side."""
-        return self._counts.picture(side)
 
     def number_at(self, time_s: float) -> int:
         """Return the frame that is shown at this time."""
@@ -149,7 +145,7 @@ class Oracle(ABC):
         tags: Sequence[Sequence[str]],
         present: Sequence[Iterable[bool]],
     ) -> None:
-        self.bill.usage[purpose] += self._counts.usage(style, tags, present)
+        self.bill.usage[purpose] += self.counts.usage(style, tags, present)
 
 
 class Search(Protocol):

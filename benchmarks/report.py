@@ -40,6 +40,7 @@ from benchmarks.strategies import (
     SEARCH,
     frontier,
 )
+from benchmarks.style_choice import VIDEOS, Choices
 
 _SECONDS = "seconds / h, " + " / ".join(Deployment)
 _COLUMNS = (
@@ -101,8 +102,10 @@ def f1_table(results: Results, first: str, groups: Sequence[str], strategies: Se
 
 def _brief(results: Results, group: str, strategy: str) -> str:
     summary = results.get((group, strategy))
-    if summary is None:
-        return "–"
+    return "–" if summary is None else _f1_and_seconds(summary)
+
+
+def _f1_and_seconds(summary: Summary) -> str:
     return f"{summary.f1:.3f} ({summary.seconds_per_hour[Deployment.GAMING_PC]:.0f})"
 
 
@@ -252,6 +255,30 @@ def footage_table(footage: Results, truth: str, names: Sequence[str]) -> str:
     return table([*columns, "F1 ≥ .75, all", _SECONDS, "calls / h", "rounds"], rows)
 
 
+def choices_table(chosen: Mapping[float, Choices]) -> str:
+    """Return the table of the sizes that evidence chooses, and what that gains."""
+    rows = [
+        [
+            f"{share:.0%}",
+            str(len(result.lists)),
+            " / ".join(f"{result.chosen_after(count):.0%}" for count in range(1, VIDEOS + 1)),
+            f"{result.compared_s:.0f} s",
+            *(_f1_and_seconds(one) for one in (result.small, result.then, result.full)),
+        ]
+        for share, result in chosen.items()
+    ]
+    columns = (
+        "tags hard to see",
+        "lists",
+        "full pictures after " + " / ".join(map(str, range(1, VIDEOS + 1))),
+        "comparisons, seconds / h",
+        "small pictures",
+        "the pictures chosen",
+        "full pictures",
+    )
+    return table(columns, rows)
+
+
 _BINS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.01)
 
 
@@ -316,6 +343,7 @@ def footage_report(footage: Results) -> list[str]:
 
 def report(
     simulated: Simulated,
+    chosen: Mapping[float, Choices],
     filmed: Results,
     footage: Results,
     seen: Mapping[str, Seen],
@@ -335,7 +363,7 @@ def report(
         "left out:",
         seen_table(seen),
         *_simulated_report(simulated),
-        *_asking_report(simulated.ways),
+        *_asking_report(simulated.ways, chosen),
         *_others_report(simulated),
         *_filmed_report(filmed),
     ]
@@ -362,7 +390,7 @@ def _simulated_report(simulated: Simulated) -> list[str]:
     ]
 
 
-def _asking_report(results: Results) -> list[str]:
+def _asking_report(results: Results, chosen: Mapping[float, Choices]) -> list[str]:
     return [
         "### Simulated: small pictures and short answers",
         f"F1 ≥ .5 (and seconds per hour on a {Deployment.GAMING_PC}), over models that make "
@@ -374,6 +402,10 @@ def _asking_report(results: Results) -> list[str]:
         "The same where some tags are hard to see in small pictures: the model misses six in ten "
         "of what shows of them there, and not in full pictures.",
         blind_table(results),
+        f"The engine compares both sizes on some frames of each video. After {VIDEOS} videos of "
+        f"one list, for how many lists it uses full pictures, and F1 ≥ .5 (and seconds per hour on "
+        f"a {Deployment.GAMING_PC}) in one more video:",
+        choices_table(chosen),
     ]
 
 

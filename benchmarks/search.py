@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks import footage, seen
+from benchmarks import footage, seen, style_choice
 from benchmarks.claims import claims, paired_claims
 from benchmarks.filmed import MISTAKES, Film, Mistakes, film_all, films
 from benchmarks.plot import frontier_plot
@@ -30,7 +30,7 @@ from benchmarks.strategies import SEARCH, YARDSTICKS, frontier
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGE, PLOT = "benchmarks.md", "search-frontier.svg"
-_SEEN_VIDEOS = 4
+_SEEN_VIDEOS, _TAG_LISTS = 4, 12
 _PART = re.compile(
     r"(<!-- search: made by make bench-search -->\n).*?(<!-- end of search -->)", re.DOTALL
 )
@@ -46,6 +46,7 @@ class Extent:
     footage: Path = footage.TABLES
     programmes: int | None = None
     seen_videos: int = _SEEN_VIDEOS
+    tag_lists: int = _TAG_LISTS
 
 
 def full(processes: int, seeds: Sequence[int], folder: Path, seen_videos: int) -> Extent:
@@ -67,7 +68,7 @@ def quick() -> Extent:
     first = films(60.0)[0]
     small = replace(first, spec=replace(first.spec, width=320, height=180))
     some = {name: MISTAKES[name] for name in ("none", "5 / 0.5 %")}
-    return Extent(plan, (small,), some, programmes=1, seen_videos=0)
+    return Extent(plan, (small,), some, programmes=1, seen_videos=0, tag_lists=1)
 
 
 def run(extent: Extent, docs: Path) -> str:
@@ -79,11 +80,12 @@ def run(extent: Extent, docs: Path) -> str:
     names = footage.programmes(extent.footage)[: extent.programmes]
     real = footage.measure(extent.footage, names, processes)
     perfect = seen.count(extent.seen_videos, extent.plan.seeds[0], processes)
+    chosen = style_choice.measure(extent.tag_lists, extent.plan.seeds[0], processes)
     simulated = simulate(extent.plan)
     with tempfile.TemporaryDirectory() as folder:
         filmed = film_all(Path(folder), extent.films, extent.mistakes)
-    promised = claims(simulated, filmed, real, perfect.get("all", seen.Seen()))
-    text = report(simulated, filmed, real, perfect, promised)
+    promised = claims(simulated, chosen, filmed, real, perfect.get("all", seen.Seen()))
+    text = report(simulated, chosen, filmed, real, perfect, promised)
     (docs / PLOT).write_text(_plot(simulated), encoding="utf-8")
     picture = f"![Model seconds per hour of video against F1]({PLOT})"
     text = f"{picture}\n\n{text}\n\n{_extent(extent, simulated.main, begun_s)}"

@@ -62,7 +62,7 @@ def searching(
 
 def _costs(oracle: Oracle, deployment: Deployment) -> Costs:
     rates = RATES[deployment]
-    picture_s = rates.image_token_s * oracle.picture_tokens(oracle.styles[Purpose.SCAN].side)
+    picture_s = rates.image_token_s * oracle.counts.picture(oracle.styles[Purpose.SCAN].side)
     return Costs(QuestionCost(rates.call_s, picture_s, rates.text_token_s, rates.answer_token_s))
 
 
