@@ -30,6 +30,10 @@ _LEAST_PIECE_S = 0.6
 _HARMLESS_SHARE, _HARMFUL_SHARE = 0.05, 0.25
 _LEAST_LENGTH_S, _MOST_LENGTH_S = 3.0, 120.0
 """An edge of a segment beyond these lengths is to be as exact as that of one at the limit."""
+_SECOND_LOOK, _CHECK = 2.1, 1.25
+"""The worth of a second look, and of one where a smaller model scans, is this many times the fall
+in p (1 - p). That makes it comparable to edges and discoveries.
+"""
 _COUNTS = 10.0
 """A second look asks about a tag if this many times its gain is no less than the largest."""
 _OFFSETS_S = (1.0, -1.0, 0.6, -0.6)
@@ -63,7 +67,7 @@ def second_looks(
 
     It goes to another frame of the same shot.
     """
-    gain = posterior.gain() * _amid_change(posterior.shows)
+    gain = _SECOND_LOOK * posterior.gain() * _amid_change(posterior.shows)
     worth, seen_s = gain.sum(1), posterior.evidence.times_s
     for row in np.flatnonzero(worth >= least):
         time_s = _other_frame(float(seen_s[row]), seen_s, posterior.warp.cuts_s, end_s, is_free)
@@ -123,8 +127,8 @@ def checks(
     evidence, cuts_s = posterior.evidence, posterior.warp.cuts_s
     times_s, by_judge = evidence.times_s, evidence.observers != SCANNER
     judge_price, scanner_price = prices
-    gain = _by_scene(posterior.gain(JUDGE), posterior)
-    judge_gain, scanner_gain = gain.sum(1), posterior.gain(SCANNER).sum(1)
+    gain = _by_scene(_CHECK * posterior.gain(JUDGE), posterior)
+    judge_gain, scanner_gain = gain.sum(1), _CHECK * posterior.gain(SCANNER).sum(1)
     for row in np.flatnonzero((judge_gain >= judge_price) | (scanner_gain >= scanner_price)):
         time_s = float(times_s[row])
         beside_s = _other_frame(time_s, times_s, cuts_s, end_s, is_free)

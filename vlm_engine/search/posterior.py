@@ -10,11 +10,6 @@ from vlm_engine.search.evidence import Evidence, Flags, TimeWarp
 from vlm_engine.search.hmm import SHOWS, STATES, Smoothed, by_condition, by_truth, smooth
 from vlm_engine.search.rates import FOOLED_ALONG, JUDGE, SURE_ERROR, Columns, Floats, Rates
 
-_SECOND_LOOK = 2.1
-"""A second look is worth this many times the fall in p (1 - p), which makes it comparable to edges
-and discoveries.
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Posterior:
@@ -64,7 +59,7 @@ class Posterior:
         after = _undecided(on * (1 - missed), (1 - on) * false) + _undecided(
             on * missed, (1 - on) * (1 - false)
         )
-        gain[:, self.seen] = _SECOND_LOOK * np.maximum(_undecided(on, 1 - on) - after, 0)
+        gain[:, self.seen] = np.maximum(_undecided(on, 1 - on) - after, 0)
         return gain
 
     def _error(self, shares: Floats, observer: int) -> Floats:

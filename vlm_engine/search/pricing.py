@@ -157,9 +157,9 @@ class Allowance:
 class Prices:
     """The value that a question must have by the second, where ``runs`` are known in a video.
 
-    The price is counted in usual questions, so that the same effort asks the same questions of a
-    fast and of a slow model; ``effort`` divides it. The more happens in a video, the less one of
-    its labels matters; in a short video, a question matters less.
+    The price is counted in usual questions to the judge, so that the same effort asks the same
+    questions of a fast and of a slow model; ``effort`` divides it. The more happens in a video, the
+    less one of its labels matters; in a short video, a question matters less.
     """
 
     def __init__(
@@ -168,7 +168,7 @@ class Prices:
         per_hour = runs / max(duration_s, 1e-6) * 3600
         bustle = min(_MOST, max(_FEWEST, per_hour / _USUAL_RUNS_PER_HOUR)) ** _BUSTLE_COUNTS
         price = _PRICE / effort * bustle * min(1.0, max(_CHEAPEST, duration_s / _LONG_S))
-        self.per_s: float = price / math.sqrt(judge.usual_s * scanner.usual_s)
+        self.per_s: float = price / judge.usual_s
         self._judge, self._scanner = judge, scanner
 
     def usual(self, purpose: Purpose) -> float:
