@@ -165,10 +165,6 @@ class QuestionCost:
         return QuestionCost(*(factor * part for part in astuple(self)))
 
 
-USUAL_COST = QuestionCost()
-"""The cost before anything was measured."""
-
-
 @dataclass(frozen=True, slots=True)
 class QuestionTerms:
     """Style and cost of the questions to one model about one video: the same from the beginning of

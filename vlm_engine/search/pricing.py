@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from vlm_engine.config.models import SearchConfig
 from vlm_engine.search.candidates import Candidate
 from vlm_engine.search.evidence import Flags
 from vlm_engine.search.rates import Floats
-from vlm_engine.types import USUAL_COST, Purpose, QuestionCost
+from vlm_engine.types import Purpose, QuestionCost
 
 _EMPTY_LIST = 4.0
 """Tokens of an answer beside the names."""
@@ -44,7 +44,7 @@ _LEAST_ROUND = 0.04
 class Costs:
     """The costs of questions: to the judge, and to the model that scans for it, if there is one."""
 
-    judge: QuestionCost = USUAL_COST
+    judge: QuestionCost = field(default_factory=QuestionCost)
     scanner: QuestionCost | None = None
 
     def of(self, tags: Sequence[str]) -> tuple[TagCosts, TagCosts]:
