@@ -31,14 +31,15 @@ from benchmarks.oracle import Numbers, Oracle, Presence, drive, marked
 from benchmarks.scores import Cost, Results, Score, Summary, score
 from benchmarks.simulated import ALL, NOISES
 from benchmarks.strategies import YARDSTICKS, Strategy, engine_search, searching
-from benchmarks.tokens import SMALL_LIST, RequestStyle
+from benchmarks.tokens import FULL, SMALL_LIST, RequestStyle
 from benchmarks.world import World, cut_hints, tag_names
 from sandbox.videos import LabelledVideo, VideoSpec, generate
 from vlm_engine import VLMEngine
 from vlm_engine.config.models import EngineConfig, ModelConfig
+from vlm_engine.search import Costs
 from vlm_engine.testing import Behaviour, SandboxVLM, glyphs
 from vlm_engine.testing.threads import running
-from vlm_engine.types import FrameQuery, Observation, VideoInfo, VideoResult
+from vlm_engine.types import FrameQuery, Observation, Purpose, VideoInfo, VideoResult
 from vlm_engine.video import probe
 
 DECODED, UNDECODED, SIMULATED_CUTS = (
@@ -235,8 +236,8 @@ class Replay(FilmModel):
     """Runs the search again on what the engine saw, to count its rounds and tokens as everybody's
     are counted.
 
-    What is asked follows from the observations alone, so the same questions come in the same
-    rounds.
+    What is asked follows from the observations and the costs alone, so the same questions come in
+    the same rounds. What the engine asked besides, it asked to compare styles.
     """
 
     def __init__(self, result: VideoResult, film: LabelledVideo, endpoint: Endpoint) -> None:
@@ -244,7 +245,15 @@ class Replay(FilmModel):
         self._seen = {
             round(time_s * 1000): seen for time_s, seen in result.findings[0].observations
         }
-        drive(engine_search(self), self)
+        costs = Costs(*(terms.cost for terms in result.findings[0].terms))
+        drive(engine_search(self, costs=costs), self)
+        self._charge_comparisons(result.coverage.calls - self.bill.total.calls)
+
+    def _charge_comparisons(self, calls: int) -> None:
+        """Charge frames of the scan that were asked about once more, in full pictures."""
+        nothing = [[False] * len(self.tags)] * calls
+        style = RequestStyle(side=FULL)
+        self.bill.usage[Purpose.SCAN] += self.counts.usage(style, [self.tags] * calls, nothing)
 
     def observe(self, queries: Sequence[FrameQuery]) -> list[Observation]:
         counted = super().observe(queries)
