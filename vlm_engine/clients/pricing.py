@@ -40,7 +40,7 @@ _LEAST_TOKENS = 16  # a server that tells fewer does not count pictures
 _LETTERS_PER_TOKEN = 4
 _KEPT = 96
 _LEAST_ANSWERS = 4
-_REFRESHED_AFTER = 32
+_REFRESHED_AFTER = 64
 _COLD = 3.0  # times as long as usual
 _TYPICAL_PIXELS = 512 * 288
 
