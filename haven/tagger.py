@@ -33,6 +33,7 @@ from vlm_engine import (
     Readers,
     ResizableSemaphore,
     Source,
+    StyleComparison,
     VideoResult,
     VLMEngine,
     ZipEntry,
@@ -213,6 +214,10 @@ class Tagger:
     def stats(self) -> Mapping[str, EndpointStats]:
         """Return what each endpoint did so far, by its name."""
         return self._engine.endpoint_stats()
+
+    def style_comparisons(self) -> tuple[StyleComparison, ...]:
+        """Return what is known of the styles of asking each model."""
+        return self._engine.style_comparisons()
 
 
 def longest_side(content: bytes) -> float:

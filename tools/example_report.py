@@ -19,7 +19,14 @@ from haven.report import (
     write_report,
 )
 from haven.report.record import to_json
-from vlm_engine.types import Coverage, EndpointStats, QuestionCost, Span
+from vlm_engine.types import (
+    ComparedTag,
+    Coverage,
+    EndpointStats,
+    QuestionCost,
+    Span,
+    StyleComparison,
+)
 
 _BEGAN = 1767465000.0
 _FOULS = (Span("Foul", 62.0, 71.5, 0.94), Span("Foul", 1805.0, 1812.0, 0.81))
@@ -76,6 +83,15 @@ EXAMPLE = RunReport(
             "working", 1, 0, 54, {"TimedOutError": 2}, 0, 3.1, 0.0, 29_000, 650, 28.3
         ),
     },
+    styles=(
+        StyleComparison(
+            "vlm",
+            "small pictures",
+            "full size",
+            "full size",
+            (ComparedTag("Foul", 96, 6, 15), ComparedTag("Basketball point", 96, 31, 32)),
+        ),
+    ),
 )
 
 

@@ -26,7 +26,15 @@ from vlm_engine.tagging.requests import ImageRequest, VideoRequest
 from vlm_engine.tagging.results import PercentCallback, image_dict, read_earlier, video_dict
 from vlm_engine.tagging.tuning import fitted_rules
 from vlm_engine.tasks import CloseWithLoop
-from vlm_engine.types import EndpointStats, ImageResult, OnProgress, Source, VideoResult, ZipEntry
+from vlm_engine.types import (
+    EndpointStats,
+    ImageResult,
+    OnProgress,
+    Source,
+    StyleComparison,
+    VideoResult,
+    ZipEntry,
+)
 
 if TYPE_CHECKING:  # what decodes is imported when it is used: to make an engine stays quick
     from vlm_engine.pipeline import Pipeline
@@ -288,6 +296,16 @@ class VLMEngine:
     def endpoint_stats(self) -> Mapping[str, EndpointStats]:
         """Return what each endpoint did, by its name. Empty where ``client`` is given."""
         return {label: stats for label, (_, stats) in self._stats().items()}
+
+    def style_comparisons(self) -> tuple[StyleComparison, ...]:
+        """Return what is known of the styles of asking each model, as of the last video: how often
+        it saw a tag in small pictures and in full ones, in lists and by verdicts.
+
+        Empty before a video was tagged, and for models whose settings leave nothing open.
+        """
+        cascades = self._opened.cascades if self._opened else ()
+        clients = [client for cascade in cascades for client in cascade.members]
+        return tuple(one for client in clients for one in client.comparisons)
 
     def _stats(self) -> dict[str, tuple[str, EndpointStats]]:
         """By the endpoint's name, followed by that of the model where there are several."""

@@ -36,7 +36,7 @@ from haven.report.values import (
     plural,
     spent,
 )
-from vlm_engine import Coverage, QuestionCost
+from vlm_engine import Coverage, QuestionCost, StyleComparison
 
 INDEX = "index.html"
 # A browser on a phone must still open the page; the JSON file has all of it.
@@ -99,6 +99,7 @@ def run_page(report: RunReport, json_name: str) -> str:
         else "",
         _tiles(report),
         _endpoints(shares(report.endpoints)),
+        *map(_style, report.styles),
         *_scenes(report.scenes),
         *_images(report.images),
         paragraph(f'Everything on this page, for programs: <a href="{json_name}">{json_name}</a>'),
@@ -164,6 +165,25 @@ def _cost(cost: QuestionCost) -> str:
     """Return the seconds of each part, with two digits."""
     parts = (cost.call_s, cost.picture_s, cost.answer_token_s)
     return " / ".join(f"{float(f'{part:.2g}'):g}" for part in parts) + " s"
+
+
+def _style(compared: StyleComparison) -> str:
+    """Return the table of a model that was asked about the same frames in two styles."""
+    columns = (
+        ("tag", ""),
+        ("frames compared", "number"),
+        (f"seen in {compared.usual}", "number"),
+        (f"seen in {compared.other}", "number"),
+    )
+    rows = (
+        (name(tag.tag), f"{tag.frames:,}", f"{tag.usual:,}", f"{tag.other:,}")
+        for tag in sorted(compared.tags, key=lambda tag: tag.usual - tag.other)
+    )
+    return (
+        f"<h2>{name(compared.model)}: {words(compared.usual)} or {words(compared.other)}</h2>\n"
+        + paragraph(f"in use: {words(compared.in_use)}")
+        + table(columns, rows)
+    )
 
 
 def _in_words(error: str) -> str:

@@ -206,6 +206,7 @@ def _head(report: RunReport) -> dict[str, Any]:
         "endpoints": [
             asdict(share) | {"share": round(share.share, 4)} for share in shares(report.endpoints)
         ],
+        "styles": [asdict(compared) for compared in report.styles],
     }
 
 

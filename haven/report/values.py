@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from haven.items import ItemChange, ItemKind, MarkerChange
-from vlm_engine import Coverage, EndpointStats, Span
+from vlm_engine import Coverage, EndpointStats, Span, StyleComparison
 
 __all__ = [
     "End",
@@ -96,8 +96,8 @@ class RunReport:
     ``run_id``: its number in the journal, 0 without one (*Preview*). ``task``: its name on Stash's
     Tasks page. ``end_line``: the last line of its log. ``scenes`` are in the order in which they
     were finished; ``images`` holds images and galleries, grouped by result. ``endpoints``: what
-    each endpoint did, by its name. ``waiting``, ``images_waiting``: scenes and images that were
-    queued and not reached.
+    each endpoint did, by its name. ``styles``: what is known of the styles of asking each model.
+    ``waiting``, ``images_waiting``: scenes and images that were queued and not reached.
     """
 
     run_id: int
@@ -108,6 +108,7 @@ class RunReport:
     end_line: str
     scenes: tuple[ItemReport, ...] = ()
     endpoints: Mapping[str, EndpointStats] = field(default_factory=dict)
+    styles: tuple[StyleComparison, ...] = ()
     waiting: int = 0
     error: str = ""
     images: tuple[ItemGroup, ...] = ()

@@ -16,7 +16,7 @@ from haven.report import End, ItemGroup, ItemKind, ItemReport, Outcome, RunRepor
 from haven.settings.settings import Settings
 from haven.stash.handler import MediaHandler
 from haven.stash.values import Recovered
-from vlm_engine import ConfigError, Coverage, EndpointStats
+from vlm_engine import ConfigError, Coverage, EndpointStats, StyleComparison
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +74,7 @@ class RunRecord:
         self.end = End.FINISHED
         self.waiting: Counter[ItemKind] = Counter()
         self.endpoints: Mapping[str, EndpointStats] = {}
+        self.styles: tuple[StyleComparison, ...] = ()
         self._started = time.time()
         self._scenes: list[ItemReport] = []
         self._images: dict[ItemGroup, list[tuple[str, str]]] = {}
@@ -116,6 +117,7 @@ class RunRecord:
             end_line=end_line,
             scenes=tuple(self._scenes),
             endpoints=self.endpoints,
+            styles=self.styles,
             waiting=self.waiting[ItemKind.SCENE],
             error=error,
             images=tuple(

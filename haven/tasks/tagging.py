@@ -135,7 +135,10 @@ async def _work(
             board = ProgressBoard(len(scenes), report_scenes)
             scene_handler = SceneHandler(context, writer, tagger, board)
             scene_batch = Batch(context, background.time_slice, scene_handler, scenes)
-            lines.append(await scene_batch.run())
+            try:
+                lines.append(await scene_batch.run())
+            finally:
+                context.record.styles = tagger.style_comparisons()
             if scene_batch.left:
                 context.record.waiting[ItemKind.IMAGE] += len(images)
                 return lines, False

@@ -13,7 +13,7 @@ import pytest
 
 from tests.engine.stores import stored, subject
 from vlm_engine.errors import StoreError
-from vlm_engine.store import AnswerStore, StoredSearch
+from vlm_engine.store import AnswerStore, PairCounts, PairKey, StoredSearch
 from vlm_engine.types import Form, Verdict
 
 HOUR_S = 3600.0
@@ -205,3 +205,28 @@ def test_searches_go_with_their_video_and_tables_of_others_stay(path):
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT count(*) FROM journal_markers").fetchall() == [(1,)]
         assert db.execute("SELECT count(*) FROM answer").fetchall() == [(0,)]
+
+
+def test_pairs_add_up_and_outlive_their_videos(tmp_path):
+    path, key = tmp_path / "store.sqlite3", PairKey("512 or 1024", "Foul", True)
+    with AnswerStore(path) as store:
+        for number in range(40):
+            store.add_compared(subject(number), stored(1), {key: PairCounts(1, 0, 0, 1)})
+            store.add_terms(subject(number), "settings", "terms")
+        assert store.pairs("model", "words") == {key: PairCounts(40, 0, 0, 40)}
+        assert store.pairs("model", "other words") == {}
+        assert store.terms(subject(3), "settings") == ["terms"]
+        assert len(store.answers(subject(3))) == 1
+    with AnswerStore(path, max_bytes=1, clock=lambda: 4e9) as store:
+        assert store.answers(subject(3)) == store.terms(subject(3), "settings") == []
+        assert store.pairs("model", "words") == {key: PairCounts(40, 0, 0, 40)}
+
+
+def test_a_style_is_set_once(tmp_path):
+    path = tmp_path / "store.sqlite3"
+    with AnswerStore(path) as one, AnswerStore(path) as other:
+        assert one.style("model", "words", "list") is None
+        assert one.set_style("model", "words", "list", "other")
+        assert not other.set_style("model", "words", "list", "other")
+        assert other.style("model", "words", "list") == "other"
+        assert other.set_style("model", "words", "list", "usual")

@@ -12,7 +12,8 @@ import pytest
 
 from tests.engine.stores import process, subject
 from vlm_engine.errors import StoreError
-from vlm_engine.store import AnswerStore, StoredAnswer
+from vlm_engine.store import AnswerStore, StoredAnswer, StoredSearch
+from vlm_engine.store.schema import packed
 from vlm_engine.types import Answer, Form, ImageShape, Verdict
 
 VERSION_1 = """
@@ -133,3 +134,48 @@ def test_a_newer_version_is_refused_and_left_as_it_is(path):
     with pytest.raises(StoreError, match=f"{complaint}. Update this program, or move the file"):
         AnswerStore(path)
     assert path.read_bytes() == data
+
+
+VERSION_2 = """
+CREATE TABLE answer_subject (
+    id INTEGER PRIMARY KEY, media TEXT NOT NULL, model TEXT NOT NULL, wording TEXT NOT NULL,
+    used REAL NOT NULL, UNIQUE (media, model, wording)
+);
+CREATE TABLE answer (
+    id INTEGER PRIMARY KEY, subject INTEGER NOT NULL REFERENCES answer_subject,
+    look_ms INTEGER NOT NULL, frame_s REAL NOT NULL, form TEXT NOT NULL, max_side INTEGER NOT NULL,
+    quality INTEGER NOT NULL, said BLOB NOT NULL, endpoint TEXT NOT NULL, served_by TEXT NOT NULL,
+    prompt_tokens INTEGER NOT NULL, answer_tokens INTEGER NOT NULL, written REAL NOT NULL
+);
+CREATE INDEX answer_by_subject ON answer (subject);
+CREATE TABLE answer_search (
+    id INTEGER PRIMARY KEY, subject INTEGER NOT NULL REFERENCES answer_subject,
+    tags TEXT NOT NULL, settings TEXT NOT NULL
+);
+CREATE INDEX answer_search_by_subject ON answer_search (subject);
+CREATE TABLE answer_schema (version INTEGER NOT NULL);
+INSERT INTO answer_schema VALUES (2);
+INSERT INTO answer_subject VALUES (7, 'oshash:1', 'model', 'words', 1.0);
+INSERT INTO answer_search VALUES (1, 7, '["Foul"]', 'settings');
+"""
+
+
+def test_a_file_of_version_2_keeps_answers_and_searches(path, tmp_path):
+    AnswerStore(tmp_path / "new.sqlite3").close()
+    one = stored(500)
+    said = packed(one.answer.verdicts, one.answer.raw)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.executescript(VERSION_2)
+        written = (500, one.frame_s, "verdicts", 768, 85, said, "gym", "model-q4", 700, 9, 1.0)
+        db.execute(f"INSERT INTO answer VALUES (NULL, 7{', ?' * len(written)})", written)
+    for _ in range(2):
+        with AnswerStore(path) as store:
+            assert store.answers(subject(1)) == [one]
+            assert store.searches(subject(1)) == [StoredSearch(("Foul",), "settings")]
+            assert store.terms(subject(1), "settings") == []
+    names = "SELECT name, sql FROM sqlite_master WHERE sql NOT NULL ORDER BY name"
+    with (
+        closing(sqlite3.connect(path)) as old,
+        closing(sqlite3.connect(tmp_path / "new.sqlite3")) as new,
+    ):
+        assert [name for name, _ in old.execute(names)] == [name for name, _ in new.execute(names)]

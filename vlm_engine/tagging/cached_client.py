@@ -37,6 +37,7 @@ from vlm_engine.types import (
     Question,
     QuestionCost,
     QuestionStyle,
+    StyleComparison,
     Verdict,
 )
 
@@ -114,6 +115,7 @@ class CachedClient:
     ``open_questions`` limits the questions whose pictures are in memory, ``open_videos`` the videos
     that are searched at once: enough to keep every slot busy. ``instances`` limits videos and
     pictures where the settings say so. ``name`` is the model's name in the settings.
+    ``comparisons``: what is known of its styles, as of the last video.
     """
 
     def __init__(
@@ -121,6 +123,7 @@ class CachedClient:
     ) -> None:
         self.model = model
         self.name = name
+        self.comparisons: tuple[StyleComparison, ...] = ()
         self.open_questions = ResizableSemaphore(lambda: client.slots + model.max_batch_size)
         self.open_videos = ResizableSemaphore(lambda: client.slots + _VIDEOS_AHEAD)
         self.instances = ResizableSemaphore(lambda: model.instance_count or 1_000_000)
@@ -162,15 +165,16 @@ class CachedClient:
         several = query.purpose is Purpose.SCAN and self.model.frames_per_question > 1
         return answers.find(query, style, together=several)
 
-    async def finished_searches(self, cache_key: str) -> list[tuple[Tags, str]]:
-        """Return the tags of each stored search, and its settings; "" if a tag has another meaning
-        now.
+    async def finished_searches(self, cache_key: str) -> list[tuple[Tags, str, bool]]:
+        """Return the tags of each stored search, its settings, and whether the tags still have the
+        same meaning.
         """
         found = await asyncio.to_thread(self._store.searches, await self._subject(cache_key))
         return [
             (
                 tuple(filter(None, map(self._tag_of, search.tags))),
-                search.settings if all(map(self._tag_of, search.tags)) else "",
+                search.settings,
+                all(map(self._tag_of, search.tags)),
             )
             for search in found
         ]

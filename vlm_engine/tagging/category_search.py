@@ -22,7 +22,7 @@ from vlm_engine.tagging.cached_client import (
     Tags,
 )
 from vlm_engine.tagging.comparison_run import ComparedModel, Comparison
-from vlm_engine.tagging.terms import SearchTerms, agreed_terms
+from vlm_engine.tagging.terms import SearchTerms, agreed_terms, style_comparisons
 from vlm_engine.types import (
     Coverage,
     Findings,
@@ -94,14 +94,15 @@ class CategorySearch:
         Raises ``NoEndpointError`` and ``StoreError``.
         """
         settings = await cascade.search_fingerprint(config)
-        known = await cascade.judge.finished_searches(cache_key)
-        finished = {by for _, by in known}
+        stored = await cascade.judge.finished_searches(cache_key)
+        finished = {by for _, by, _ in stored}
         terms = await agreed_terms(
             cascade, video, cache_key, settings, finished=finished, earlier=earlier
         )
         settings = terms.fingerprint(settings)
-        known = [*(earlier.searches if earlier else ()), *known]
-        groups = regrouped(tags, [(group, by == settings) for group, by in known])
+        known = [(group, by == settings) for group, by in earlier.searches] if earlier else []
+        known += [(group, by == settings and is_same) for group, by, is_same in stored]
+        groups = regrouped(tags, known)
         search = GroupedSearch(
             video, tags, groups, config, Costs(*(one.cost for one in terms.terms))
         )
@@ -208,6 +209,8 @@ class CategorySearch:
         if coverage.answered < max(LEAST_COVERAGE * readable, LEAST_READABLE * coverage.asked):
             raise self._coverage_error()
         await self.cascade.judge.record_searches(self._cache_key, self._groups, self._settings)
+        for client in self.cascade.members:
+            client.comparisons = await style_comparisons(client)
 
     def findings(self) -> Findings:
         """Return what was found. Takes long: do not call it on the event loop."""

@@ -105,16 +105,16 @@ class ComparedFrame:
 
 def compared_frames(seen: Sequence[Collection[str]], plan: ComparisonPlan) -> list[ComparedFrame]:
     """Return the frames to compare; ``seen`` are the tags that each frame of the scan shows."""
-    most = len(seen) // plan.every
-    spread = [
-        int((number + 0.5) * len(seen) / min(plan.spread, most))
-        for number in range(min(plan.spread, most))
-    ]
-    near = _near(seen, plan, spread, most - len(spread))
+    total = plan.spread + max(plan.near, plan.forms)
+    most = min(total, len(seen) // plan.every)
+    count = -(-most * plan.spread // total) if total else 0
+    spread = [int((number + 0.5) * len(seen) / count) for number in range(count)]
+    near = _near(seen, plan, spread, most - count)
+    every = max(1, plan.near // max(1, plan.forms))  # so that few frames are shared out, too
     return [
         *(ComparedFrame(place, True, False) for place in spread),
         *(
-            ComparedFrame(place, number < plan.near, number < plan.forms)
+            ComparedFrame(place, number < plan.near, plan.forms > 0 and number % every == 0)
             for number, place in enumerate(near)
         ),
     ]

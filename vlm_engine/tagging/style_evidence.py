@@ -26,9 +26,9 @@ from vlm_engine.store import PairCounts, TagPairs
 
 Floats = NDArray[np.float64]
 
-ENOUGH = math.log(50)
+ENOUGH = math.log(20)
 """The log Bayes factor from which on one style counts as blind."""
-ALIKE = math.log(1 / 10)
+ALIKE = 0.0
 """The log Bayes factor below which both styles count as alike."""
 _ENOUGH_SEEN = 30
 """Frames in which the other style saw a tag that leave nothing more to learn about it."""
@@ -38,12 +38,18 @@ _ERRORS = np.linspace(0.01, 0.85, 43)
 _BLIND = np.linspace(0.25, 0.95, 15)
 """Shares that a blind style misses. What is missed less is worth no larger picture."""
 _ERROR_PRIOR, _ERROR_FRAMES = 0.15, 20.0
-_TAG_FRAMES = 8.0
+_TAG_FRAMES = 12.0
+_UNSTEADY = 0.05
+"""The share of tags that a model sees now and then, whatever the style."""
 _LEAST_ERROR, _MOST_ERROR = 0.05, 0.4
 _SIDES = np.linspace(0.57, 0.95, 20)
 """Shares of the differing pairs on one side, from where one style errs 1.3 times as often."""
 _BLIND_SHARES = (0.05, 0.2, 0.5, 1.0)
-"""Shares of the tags that may be blind; one that is half a tag is added."""
+"""Shares of the tags that may be blind."""
+_PRIORS = (0.45, 0.4, 0.15)
+"""Of the ways in which a style may be worse: one tag is blind; a share of the tags is; it errs more
+often here and there.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +77,8 @@ def weigh(pairs: Mapping[str, TagPairs], *, everywhere: bool) -> Weight:
         by_tag += _one_sidedness(unexpected[1], unexpected[2])
         usual, other = usual + unexpected[1].sum(), other + unexpected[2].sum()
     together = float(_one_sidedness(np.array([usual]), np.array([other]))[0])
-    overall = np.logaddexp(_some_blind(by_tag), together) - math.log(2)
-    return Weight(float(overall), dict(zip(pairs, by_tag.tolist(), strict=True)))
+    ways = np.array([_one_blind(by_tag), _some_blind(by_tag), together]) + np.log(_PRIORS)
+    return Weight(float(_log_sum(ways[None])[0]), dict(zip(pairs, by_tag.tolist(), strict=True)))
 
 
 def open_tags(pairs: Mapping[str, TagPairs], weight: Weight) -> tuple[str, ...]:
@@ -101,7 +107,8 @@ def _blindness(both: Floats, usual: Floats, other: Floats) -> Floats:
     misses, seen = usual.sum(), usual.sum() + both.sum()
     rate = (misses + _ERROR_PRIOR * _ERROR_FRAMES) / (seen + _ERROR_FRAMES)
     rate = min(max(rate, _LEAST_ERROR), _MOST_ERROR)
-    prior = _beta(_ERRORS, rate * _TAG_FRAMES, (1 - rate) * _TAG_FRAMES)
+    usually = _beta(_ERRORS, rate * _TAG_FRAMES, (1 - rate) * _TAG_FRAMES)
+    prior = np.log((1 - _UNSTEADY) * np.exp(usually) + _UNSTEADY / len(_ERRORS))
     alike = _log_likelihood(both, usual, other, _ERRORS, _ERRORS) + prior
     missed, errors = (grid.ravel() for grid in np.meshgrid(_BLIND, _ERRORS, indexing="ij"))
     blind = _log_likelihood(both, usual, other, missed, errors)
@@ -131,9 +138,14 @@ def _one_sidedness(usual: Floats, other: Floats) -> Floats:
     return _log_sum(sides) - math.log(len(_SIDES))
 
 
+def _one_blind(by_tag: Floats) -> float:
+    """Return the log Bayes factor that one of the tags is blind, any of them."""
+    return float(_log_sum(by_tag[None])[0]) - math.log(len(by_tag))
+
+
 def _some_blind(by_tag: Floats) -> float:
-    """Return the log Bayes factor that some of the tags are blind, any share of them."""
-    shares = np.array([0.5 / len(by_tag), *_BLIND_SHARES])
+    """Return the log Bayes factor that a share of the tags is blind, any of ``_BLIND_SHARES``."""
+    shares = np.array(_BLIND_SHARES)
     with np.errstate(divide="ignore"):
         alike = np.log1p(-shares)
     of_share = np.logaddexp(alike[:, None], np.log(shares)[:, None] + by_tag).sum(1)

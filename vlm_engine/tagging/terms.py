@@ -183,7 +183,9 @@ def _missed_of_all(evidence: Evidence, other: str) -> str:
 
 
 async def style_comparisons(client: CachedClient) -> tuple[StyleComparison, ...]:
-    """Return what was learnt about the styles of one model, and which are in use."""
+    """Return what is known of the styles of one model, and which are in use; nothing where there
+    are no frames to tell of.
+    """
     found = []
     for choice in choices(client.model):
         pairs = await client.tag_pairs(choice.name)
@@ -195,7 +197,8 @@ async def style_comparisons(client: CachedClient) -> tuple[StyleComparison, ...]
             if one.frames
         )
         in_use = other if is_other else usual
-        found.append(StyleComparison(client.name, usual, other, in_use, rows))
+        if rows:
+            found.append(StyleComparison(client.name, usual, other, in_use, rows))
     return tuple(found)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -38,10 +38,14 @@ Plane = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """Contents of a picture; without a readable strip, no codes and no frame number."""
+    """Contents of a picture; without a readable strip, no codes and no frame number.
+
+    ``side``: its longest side in pixels.
+    """
 
     codes: frozenset[int]
     frame_number: int | None
+    side: int = field(default=0, compare=False)
 
 
 def code(tag: str) -> int:
@@ -91,9 +95,10 @@ def read(image: Image.Image) -> Shown:
     cells = fine[:, 1:-1, :, 1:-1].mean(axis=(1, 3))
     number = _read_strip(cells[_STRIP_ROW])
     if number is None:
-        return Shown(frozenset(), None)
+        return Shown(frozenset(), None, max(image.size))
     tiles = (_read_tile(cells, index) for index in range(MAX_TAGS))
-    return Shown(frozenset(found for found in tiles if found is not None), number)
+    present = frozenset(found for found in tiles if found is not None)
+    return Shown(present, number, max(image.size))
 
 
 def picture(
