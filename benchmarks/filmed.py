@@ -245,7 +245,7 @@ class Replay(FilmModel):
         self._seen = {
             round(time_s * 1000): seen for time_s, seen in result.findings[0].observations
         }
-        costs = Costs(*(terms.cost for terms in result.findings[0].terms))
+        costs = Costs(*result.findings[0].terms)
         drive(engine_search(self, costs=costs), self)
         self._charge_comparisons(result.coverage.calls - self.bill.total.calls)
 

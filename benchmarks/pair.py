@@ -15,7 +15,7 @@ from benchmarks.oracle import Numbers, Oracle, Presence, drive
 from benchmarks.strategies import engine_search
 from benchmarks.tokens import SMALL_LIST, RequestStyle
 from vlm_engine.search import Costs
-from vlm_engine.types import FrameQuery, Observation, Purpose, QuestionCost, Span
+from vlm_engine.types import FrameQuery, Observation, Purpose, QuestionCost, QuestionTerms, Span
 
 SCANNER_SHARE = 0.3
 """Cost of a question to the small model, of one to the large model."""
@@ -50,5 +50,5 @@ def scanned_by(oracle: Oracle, noise: Noise) -> tuple[Span, ...]:
     ``oracle`` has to be a ``NoisyModel``.
     """
     assert isinstance(oracle, NoisyModel)
-    costs = Costs(scanner=QuestionCost().times(SCANNER_SHARE))
+    costs = Costs(scanner=QuestionTerms(cost=QuestionCost().times(SCANNER_SHARE)))
     return drive(engine_search(oracle, costs=costs), Pair(oracle, oracle.another(noise)))

@@ -12,7 +12,7 @@ from benchmarks.upstream import upstream
 from benchmarks.yardsticks import dense, plain, rec
 from vlm_engine.config.models import SearchConfig
 from vlm_engine.search import ONE_MODEL, Costs, VideoSearch
-from vlm_engine.types import Purpose, QuestionCost, Span
+from vlm_engine.types import Purpose, QuestionCost, QuestionStyle, QuestionTerms, Span
 
 _DEFAULTS = SearchConfig()
 Strategy = Callable[[Oracle], tuple[Span, ...]]
@@ -48,22 +48,24 @@ def engine_search(
 def searching(
     oracle: Oracle,
     styles: Styles = SMALL_LISTS,
-    deployment: Deployment | None = None,
+    deployment: Deployment = Deployment.GAMING_PC,
     **settings: float,
 ) -> tuple[Span, ...]:
     """Return what the engine's search finds that asks in these styles.
 
-    It knows what questions cost on the ``deployment``; the usual costs otherwise.
+    It knows what questions cost on the ``deployment``.
     """
     oracle.styles = styles
-    costs = ONE_MODEL if deployment is None else _costs(oracle, deployment)
-    return drive(engine_search(oracle, SearchConfig.model_validate(settings), costs), oracle)
+    config = SearchConfig.model_validate(settings)
+    return drive(engine_search(oracle, config, _costs(oracle, deployment)), oracle)
 
 
 def _costs(oracle: Oracle, deployment: Deployment) -> Costs:
-    rates = RATES[deployment]
-    picture_s = rates.image_token_s * oracle.counts.picture(oracle.styles[Purpose.SCAN].side)
-    return Costs(QuestionCost(rates.call_s, picture_s, rates.text_token_s, rates.answer_token_s))
+    """Return the costs of the later questions; an engine asks all of them in one style."""
+    rates, style = RATES[deployment], oracle.styles[Purpose.EDGE]
+    picture_s = rates.image_token_s * oracle.counts.picture(style.side)
+    cost = QuestionCost(rates.call_s, picture_s, rates.text_token_s, rates.answer_token_s)
+    return Costs(QuestionTerms(QuestionStyle(style.form), cost))
 
 
 def with_effort(effort: float) -> str:
@@ -77,7 +79,7 @@ def frontier() -> dict[str, Strategy]:
 
 
 def on_deployments() -> dict[str, Strategy]:
-    """Return the search that knows what questions cost on a deployment other than the usual one."""
+    """Return the search that knows what questions cost on a deployment other than a gaming PC."""
     return {
         f"{SEARCH}, with the costs of a {deployment}": partial(searching, deployment=deployment)
         for deployment in (Deployment.LAPTOP, Deployment.SERVER)

@@ -13,7 +13,15 @@ from vlm_engine.config.models import SearchConfig
 from vlm_engine.search import ONE_MODEL, Costs, VideoSearch
 from vlm_engine.search.candidates import Candidate
 from vlm_engine.search.pricing import Prices
-from vlm_engine.types import FrameQuery, Observation, Purpose, QuestionCost
+from vlm_engine.types import (
+    Form,
+    FrameQuery,
+    Observation,
+    Purpose,
+    QuestionCost,
+    QuestionStyle,
+    QuestionTerms,
+)
 
 INFO = video(1800.0, cuts=[7.0 * number for number in range(1, 250)])
 TRUTH: Truth = {"Foul": [(100.0, 109.0), (640.0, 655.0)], "Goal": [(300.0, 700.0)]}
@@ -39,7 +47,7 @@ def seconds_of(queries: list[FrameQuery]) -> float:
 
 @pytest.mark.parametrize("factor", [0.1, 10])
 def test_the_same_effort_asks_the_same_of_fast_and_slow_models(factor):
-    usual, other = search_of(), search_of(Costs(COST.times(factor)))
+    usual, other = search_of(), search_of(Costs(QuestionTerms(cost=COST.times(factor))))
     assert play(other, says(TRUTH)) == play(usual, says(TRUTH))
 
 
@@ -104,3 +112,11 @@ def test_frames_that_cannot_be_judged_count_against_the_budget():
             lost = asked % 3 == 0
             search.record(query, Observation(query.time_s, {}) if lost else says(TRUTH)(query))
     assert asked * (COST.call_s + COST.picture_s) <= 31
+
+
+def test_verdicts_are_asked_only_about_tags_in_doubt():
+    verdicts, _ = Costs(QuestionTerms(QuestionStyle(Form.VERDICTS))).of(TAGS)
+    prices = Prices(verdicts, verdicts, runs=20, duration_s=3600.0, effort=1.0)
+    shows = np.array([[0.9999, 0.0001, 0.5]])
+    (priced,) = prices.priced([Candidate(10.0, 1.0, Purpose.EDGE, (2,))], shows)
+    assert [TAGS[column] for column in priced.columns] == ["Goal"]

@@ -12,9 +12,9 @@ from vlm_engine.search import Costs, VideoSearch
 from vlm_engine.search.evidence import TimeWarp, gather
 from vlm_engine.search.learning import learn_rates
 from vlm_engine.search.rates import JUDGE, SCANNER, assumed
-from vlm_engine.types import FrameQuery, Observation, Purpose, QuestionCost, Verdict
+from vlm_engine.types import FrameQuery, Observation, Purpose, QuestionCost, QuestionTerms, Verdict
 
-TWO_MODELS = Costs(scanner=QuestionCost().times(0.3))
+TWO_MODELS = Costs(scanner=QuestionTerms(cost=QuestionCost().times(0.3)))
 
 INFO = video(cuts=[12.0 * number for number in range(1, 50)])
 

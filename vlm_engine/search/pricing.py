@@ -1,8 +1,8 @@
 """The price of a question in model seconds, and the choice of the questions that are worth it.
 
 A question's seconds are those of the call, the picture, the text that names its tags, and the
-answer. An answer is a list of the tags shown. So a tag that is absent costs nothing to ask about,
-and one that shows costs the tokens of its name.
+answer. As a rule an answer is a list of the tags shown. Then a tag that is absent costs nothing to
+ask about, and one that shows costs the tokens of its name. A verdict costs as much for either.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from vlm_engine.config.models import SearchConfig
 from vlm_engine.search.candidates import Candidate
 from vlm_engine.search.evidence import Flags
 from vlm_engine.search.rates import Floats
-from vlm_engine.types import Purpose, QuestionCost
+from vlm_engine.types import Form, Purpose, QuestionCost, QuestionTerms
 
 _EMPTY_LIST = 4.0
 """Tokens of an answer beside the names."""
 _BYTES_PER_TOKEN = 4.0
 _AROUND_NAME = 1.5
 """Tokens of the quotes and the comma."""
+_AROUND_VERDICT = 3.5
+"""The same, and those of a yes or no."""
 _SHOWN_USUALLY = 2.0
 """Tags that a frame of a scan shows."""
 _SCANNER_AT_MOST = 0.5
@@ -42,10 +44,10 @@ _LEAST_ROUND = 0.04
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """The costs of questions: to the judge, and to the model that scans for it, if there is one."""
+    """The terms of questions: to the judge, and to the model that scans for it, if there is one."""
 
-    judge: QuestionCost = field(default_factory=QuestionCost)
-    scanner: QuestionCost | None = None
+    judge: QuestionTerms = field(default_factory=QuestionTerms)
+    scanner: QuestionTerms | None = None
 
     def of(self, tags: Sequence[str]) -> tuple[TagCosts, TagCosts]:
         """Return those of the judge and of the model that scans, which may be the same."""
@@ -54,28 +56,32 @@ class Costs:
             return judge, judge
         scanner = TagCosts.of(self.scanner, tags)
         factor = min(1.0, _SCANNER_AT_MOST * judge.usual_s / scanner.usual_s)
-        return judge, TagCosts(self.scanner.times(factor), scanner.names)
+        return judge, replace(scanner, cost=scanner.cost.times(factor))
 
 
 ONE_MODEL = Costs()
-"""One model of a usual cost."""
+"""One model of a usual cost, which answers with lists."""
 
 
 @dataclass(frozen=True, slots=True)
 class TagCosts:
     """The seconds of questions to one model about K tags.
 
-    ``names`` (K,): the tokens of each tag's name, estimated by its length.
+    ``names`` (K,): the tokens of each tag in an answer, estimated by the length of its name.
+    ``lists_all``: an answer has every tag of the question, not only those that show.
     """
 
     cost: QuestionCost
     names: Floats
+    lists_all: bool
 
     @classmethod
-    def of(cls, cost: QuestionCost, tags: Sequence[str]) -> TagCosts:
+    def of(cls, terms: QuestionTerms, tags: Sequence[str]) -> TagCosts:
         """Return the costs of questions about ``tags``."""
-        lengths = [len(tag.encode()) / _BYTES_PER_TOKEN + _AROUND_NAME for tag in tags]
-        return cls(cost, np.array(lengths, dtype=np.float64))
+        lists_all = terms.style.form is Form.VERDICTS
+        around = _AROUND_VERDICT if lists_all else _AROUND_NAME
+        lengths = [len(tag.encode()) / _BYTES_PER_TOKEN + around for tag in tags]
+        return cls(terms.cost, np.array(lengths, dtype=np.float64), lists_all)
 
     def answered_s(
         self, tags: Sequence[str], requested: Sequence[str], named: Iterable[str]
@@ -93,8 +99,13 @@ class TagCosts:
     @property
     def usual_s(self) -> float:
         """Seconds of a usual question of a scan."""
-        names = min(_SHOWN_USUALLY, len(self.names) / 2) * float(self.names.mean())
-        return self.least_s + self.cost.answer_token_s * names
+        count = len(self.names) if self.lists_all else min(_SHOWN_USUALLY, len(self.names) / 2)
+        return self.least_s + self.cost.answer_token_s * count * float(self.names.mean())
+
+    def naming_s(self, shows: Floats) -> Floats:
+        """Return (m, K): the expected seconds that each tag adds to an answer, if it is asked."""
+        written = np.ones_like(shows) if self.lists_all else shows
+        return np.asarray(self.cost.answer_token_s * self.names * written)
 
     def seconds(self, requested: Flags, shows: Floats) -> Floats:
         """Return (m,): the expected seconds of questions about the tags ``requested`` (m, K).
@@ -102,10 +113,9 @@ class TagCosts:
         ``shows`` (m, K): how probably each tag shows. The text names the tags that are asked about
         or those that are left out, whichever is shorter.
         """
-        answer = (requested * shows) @ self.names
+        answer_s = (requested * self.naming_s(shows)).sum(1)
         text = np.minimum(requested @ self.names, ~requested @ self.names)
-        cost = self.cost
-        return np.asarray(self.least_s + cost.answer_token_s * answer + cost.text_token_s * text)
+        return np.asarray(self.least_s + answer_s + self.cost.text_token_s * text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,15 +193,14 @@ class Prices:
         """Return the candidates that are worth it, each with its seconds and all its tags.
 
         ``shows`` (m, K): how probably each tag shows there. A question asks also about the tags
-        whose doubt is worth the names that it costs in the answer, on average: about all but those
-        that surely show.
+        whose doubt is worth what they add to the answer, on average: if it is a list, about all but
+        those that surely show.
         """
         doubt, worthy = np.minimum(shows, 1 - shows), []
         for purpose in dict.fromkeys(each.purpose for each in candidates):
             rows = [row for row, each in enumerate(candidates) if each.purpose is purpose]
             costs, likely = self._costs(purpose), shows[rows]
-            naming = self.per_s * costs.cost.answer_token_s * costs.names
-            requested = doubt[rows] >= naming * likely
+            requested = doubt[rows] >= self.per_s * costs.naming_s(likely)
             for row, tags in zip(rows, requested, strict=True):
                 tags[list(candidates[row].columns)] = True
             seconds = costs.seconds(requested, likely).tolist()

@@ -103,9 +103,7 @@ class CategorySearch:
         known = [(group, by == settings) for group, by in earlier.searches] if earlier else []
         known += [(group, by == settings and is_same) for group, by, is_same in stored]
         groups = regrouped(tags, known)
-        search = GroupedSearch(
-            video, tags, groups, config, Costs(*(one.cost for one in terms.terms))
-        )
+        search = GroupedSearch(video, tags, groups, config, Costs(*terms.terms))
         for time_s, seen in earlier.observations if earlier else ():
             if cascade.scanner is not None or not seen.scanned:
                 search.record(FrameQuery(time_s, tuple(seen.verdicts), Purpose.SCAN), seen)
