@@ -102,9 +102,25 @@ TAG_RULES: dict[str, Any] = {}
 # The longest side of the pictures that are sent, in pixels.
 IMAGE_MAX_SIDE = 1024
 
-# The same for the first scan of a video, which sends most of the pictures: 512 costs a quarter of
-# 1024. Raise it if small things are missed.
+# The longest side of frames of videos that are sent small, in pixels. 512 costs a quarter of
+# 1024.
 SCAN_IMAGE_MAX_SIDE = 512
+
+# The size of the frames of videos. small: at most 512 pixels, unless you set another size. full:
+# as large as other pictures, which costs several times as much. auto: small, until comparisons
+# show that the model misses too much in small ones.
+FRAME_SIZE = "auto"
+
+# The form of answers about frames of videos. list: the tags that show, in JSON. names: the same
+# without JSON, for servers that need no schema. verdicts: yes or no for each tag, which takes
+# several times as long. auto: lists, until comparisons show that the model leaves too much out of
+# them.
+ANSWER_FORM = "auto"
+
+# The most frames of a video that are asked about once more, in full size or for verdicts, to
+# learn what auto should be: at most one in 12 of the first scan, and about one when enough is
+# known. They come on top of all other questions. 0: none.
+FRAMES_COMPARED = 32
 
 # How many frames the first scan puts into one question: 4 needs a quarter of the questions. Some
 # models cannot tell several pictures apart, so try it on your own videos. A server that takes

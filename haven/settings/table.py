@@ -271,10 +271,12 @@ ENGINE = (
     _of_engine(
         "SCAN_IMAGE_MAX_SIDE",
         "model.scan_max_side",
-        "The same for the first scan of a video, which sends most of the pictures: 512 costs a "
-        "quarter of 1024. Raise it if"
-        " small things are missed.",
+        "The longest side of frames of videos that are sent small, in pixels. 512 costs a quarter "
+        "of 1024.",
     ),
+    _of_engine("FRAME_SIZE", "model.frame_size"),
+    _of_engine("ANSWER_FORM", "model.answer_form"),
+    _of_engine("FRAMES_COMPARED", "model.frames_compared"),
     _of_engine(
         "SCAN_FRAMES_PER_QUESTION",
         "model.frames_per_question",

@@ -146,21 +146,20 @@ class ModelConfig(WordingConfig):
     """The longest side of frames of videos that are sent small. See `frame_size`."""
 
     frame_size: Literal["auto", "small", "full"] = "auto"
-    """The size of the frames of videos: `small`: `scan_max_side`. `full`: `image_max_side`, which
-    costs several times as much. `auto`: small ones, until comparisons show that the model misses
-    too much in them."""
+    """The size of the frames of videos. `small`: at most 512 pixels, unless you set another
+    size. `full`: as large as other pictures, which costs several times as much. `auto`: small,
+    until comparisons show that the model misses too much in small ones."""
 
     answer_form: Literal["auto", "list", "names", "verdicts"] = "auto"
     """The form of answers about frames of videos. `list`: the tags that show, in JSON. `names`:
     the same without JSON, for servers that need no schema. `verdicts`: yes or no for each tag,
-    which takes several times as long. `auto`: lists, until comparisons show that the model misses
-    too much in them."""
+    which takes several times as long. `auto`: lists, until comparisons show that the model
+    leaves too much out of them."""
 
     frames_compared: int = Field(32, ge=0, le=1000)
-    """The most frames of a video that are asked about a second time, in full size or for
-    verdicts, to learn whether `auto` should change: at most one in 12 of the first scan, fewer
-    the more is known, in the end about one. They come on top of all other questions, and the
-    search does not use them. 0: none."""
+    """The most frames of a video that are asked about once more, in full size or for verdicts,
+    to learn what `auto` should be: at most one in 12 of the first scan, and about one when enough
+    is known. They come on top of all other questions. 0: none."""
 
     frames_per_question: Frames = Field(1, ge=1, le=16)
     """The number of frames that the first scan of a video puts into one question, numbered and
