@@ -231,9 +231,22 @@ def index_of(*reports: RunReport) -> Page:
             run(endpoints={"spare": stats(0, {"WrongKeyError": 1}, None)}),
             ("0 %", "1 wrong key"),
         ),
+        (
+            run(styles=EXAMPLE.styles),
+            ("vlm: small pictures or full size", "in use: full size", "seen in full size", "15"),
+        ),
         (images(replace(FOULS, note="seen as Stash's thumbnail of it"), BLANK), ("thumbnail",)),
     ],
-    ids=["scenes", "images", "preview", "preview of images", "broken off", "no answers", "note"],
+    ids=[
+        "scenes",
+        "images",
+        "preview",
+        "preview of images",
+        "broken off",
+        "no answers",
+        "styles",
+        "note",
+    ],
 )
 def test_a_page_tells_what_happened(report, parts):
     text = text_of(report)
