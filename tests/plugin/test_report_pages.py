@@ -233,7 +233,7 @@ def index_of(*reports: RunReport) -> Page:
         ),
         (
             run(styles=EXAMPLE.styles),
-            ("vlm: small pictures or full size", "in use: full size", "seen in full size", "15"),
+            ("small pictures or full size", "in use: full size", "seen in full size", "15"),
         ),
         (images(replace(FOULS, note="seen as Stash's thumbnail of it"), BLANK), ("thumbnail",)),
     ],
