@@ -100,7 +100,7 @@ async def test_a_tag_that_hides_in_small_pictures_flips_the_size(match, store, c
         (line,) = lines
         assert line.startswith("Model vlm: in small pictures it misses Foul (")
         assert "seen in full size). Frames are asked about in full size from now on" in line
-        assert "set frame_size: small to keep small pictures" in line
+        assert "set FRAME_SIZE: small (frame_size of the model) to keep small pictures" in line
         # The user may keep them small.
         kept = await tagged(settings(vlm, store, frame_size="small"), match, "another")
         assert style_of(kept) == ("list", 256)

@@ -61,9 +61,19 @@ def choices(model: ModelConfig, video: VideoInfo | None = None) -> Iterator[Choi
     """Yield what the settings leave open, for one video or for all."""
     small, full = _small(model), _full(model)
     if model.frame_size == "auto" and small != full and (video is None or _is_larger(model, video)):
-        yield Choice(f"{small.max_side} or {full.max_side}", small, full, "frame_size: small")
+        yield Choice(
+            f"{small.max_side} or {full.max_side}",
+            small,
+            full,
+            "FRAME_SIZE: small (frame_size of the model)",
+        )
     if model.answer_form == "auto":
-        yield Choice("list or verdicts", Form.LIST, Form.VERDICTS, "answer_form: list")
+        yield Choice(
+            "list or verdicts",
+            Form.LIST,
+            Form.VERDICTS,
+            "ANSWER_FORM: list (answer_form of the model)",
+        )
 
 
 def is_allowed(style: QuestionStyle, model: ModelConfig, video: VideoInfo) -> bool:
