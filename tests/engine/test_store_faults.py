@@ -18,7 +18,14 @@ import pytest
 from tests.database_faults import LOCKER, files_no_longer_than, locked_by_another_process
 from tests.engine.stores import filled, stored, subject
 from vlm_engine.errors import StoreError
-from vlm_engine.store import AnswerStore, SharedLock, StoredAnswer
+from vlm_engine.store import (
+    AnswerStore,
+    PairCounts,
+    PairKey,
+    SharedLock,
+    StoredAnswer,
+    StoredSearch,
+)
 
 PAGE = 4096
 
@@ -177,6 +184,33 @@ def test_rot_in_a_text_stops_nothing(path):
             found = [answer.answer.raw for answer in store.answers(subject(0))]
         assert found == [answer.answer.raw for answer in answers]
         damage(path, cut_off_the_end)
+
+
+@pytest.mark.parametrize(
+    ("change", "left"),
+    [
+        ("answer SET frame_s = 'x' WHERE id = 2", (1, 1, 1)),
+        ("answer SET frame_s = 9e999 WHERE id = 2", (1, 1, 1)),
+        ("answer_search SET tags = '['", (2, 0, 1)),
+        ("answer_search SET tags = '[3, null]'", (2, 0, 1)),
+        ("answer_pair SET both = 'x'", (2, 1, 0)),
+        ("answer_pair SET both = x'00'", (2, 1, 0)),
+        ("answer_pair SET only_usual = -1", (2, 1, 0)),
+        ("answer_pair SET only_other = 1000000", (2, 1, 0)),
+        ("answer_pair SET frames = 9e999", (2, 1, 0)),
+    ],
+)
+def test_a_row_that_makes_no_sense_is_left_out(path, change, left):
+    one, pair = subject(1), PairKey("small or full", "Foul", True)
+    with AnswerStore(path) as store:
+        store.add(one, stored(1000))
+        store.add_compared(one, stored(2000), {pair: PairCounts(1, 1)})
+        store.add_search(one, StoredSearch(("Foul",), "settings"))
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(f"UPDATE {change}")
+    with AnswerStore(path) as store:
+        found = store.answers(one), store.searches(one), store.pairs(one.model, one.wording)
+    assert tuple(map(len, found)) == left
 
 
 def test_damage_found_amid_the_work_is_repaired_at_next_start(path):

@@ -19,6 +19,7 @@ from vlm_engine import VLMEngine
 from vlm_engine.clients import OpenAIClient
 from vlm_engine.config.models import EndpointConfig, EngineConfig
 from vlm_engine.store.schema import unpacked
+from vlm_engine.tagging.terms import SearchTerms
 from vlm_engine.testing import Behaviour, SandboxVLM, glyphs
 from vlm_engine.types import QuestionCost, VideoResult
 
@@ -297,3 +298,40 @@ async def test_a_video_no_larger_than_small_pictures_has_one_size(match, store):
         config = plays(vlm, store=store, model_settings=sizes, search={"frame_interval_s": 4})
         assert style_of(await tagged(config, match)) == ("list", 320)
         assert {side for _, _, side, _ in stored(store)} == {320}
+
+
+def terms_with(cost: str) -> str:
+    parts = "".join(f', "{name}": {cost}' for name in COSTS)
+    model = f'{{"form": "list", "max_side": 256, "quality": 88{parts}}}'
+    return f'{{"terms": [{model}], "plans": [[1, 1, 1, 12, ["Foul"]]]}}'
+
+
+COSTS = ("call_s", "picture_s", "text_token_s", "answer_token_s")
+NO_TERMS = [
+    *("no JSON", "null", "[]", b"\xff\x00"),
+    *(terms_with(cost) for cost in ("NaN", "0", "1e999", "-1", '"dear"', "null")),
+    *(
+        terms_with("1").replace("[1, 1, 1, 12,", plan)
+        for plan in ("[-1, 1, 1, 12,", "[1, 1, 1, 0,")
+    ),
+    terms_with("1").replace('"Foul"', "3"),
+]
+
+
+@pytest.mark.parametrize("text", NO_TERMS)
+def test_damaged_terms_are_none(text):
+    assert SearchTerms.from_stored(text) is None
+    assert SearchTerms.from_stored(terms_with("1")) is not None
+
+
+async def test_a_search_whose_stored_figures_are_damaged_goes_on(match, store):
+    async with SandboxVLM(Behaviour(slots=4)) as vlm:
+        whole = await tagged(settings(vlm, store), match)
+        with closing(sqlite3.connect(store)) as db, db:
+            db.execute("UPDATE answer_terms SET terms = 'no JSON'")
+            db.execute("UPDATE answer_pair SET only_other = 'x'")
+            db.execute("DELETE FROM answer_search")  # the search was broken off
+        again = await tagged(settings(vlm, store), match)
+        assert again.findings[0].spans == whole.findings[0].spans
+        assert style_of(again) == ("list", 256)
+        assert (await tagged(settings(vlm, store), match)).coverage.calls == 0

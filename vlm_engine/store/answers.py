@@ -156,7 +156,7 @@ class AnswerStore:
             rows = self._db.execute(
                 "SELECT tags, settings FROM answer_search WHERE subject = ? ORDER BY id", (number,)
             ).fetchall()
-        return [StoredSearch(tuple(json.loads(tags)), settings) for tags, settings in rows]
+        return [search for search in map(_search, rows) if search is not None]
 
     def add_search(self, subject: Subject, search: StoredSearch) -> None:
         """Store that this search finished. The same one again changes nothing."""
@@ -204,6 +204,7 @@ class AnswerStore:
         return {
             PairKey(compared, tag, bool(expected)): PairCounts(*counts)
             for compared, tag, expected, *counts in rows
+            if _are_counts(counts)
         }
 
     def add_compared(
@@ -318,9 +319,28 @@ def _stored(row: tuple[Any, ...]) -> StoredAnswer | None:
     try:
         verdicts, raw = unpacked(said)
         answer = Answer(verdicts, raw, model, endpoint, *tokens)
+        if not math.isfinite(frame_s):
+            return None
         return StoredAnswer(look_ms, frame_s, Form(form), _shape(max_side, quality), answer)
     except (ValueError, TypeError):
         return None
+
+
+def _search(row: tuple[Any, ...]) -> StoredSearch | None:
+    """Return the search; None where the row is not what was written."""
+    tags, settings = row
+    try:
+        names = json.loads(tags)
+    except (ValueError, TypeError):
+        return None
+    is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return StoredSearch(tuple(names), settings) if is_list else None
+
+
+def _are_counts(counts: Sequence[Any]) -> bool:
+    """Return whether these can be counts: of all frames, and of three kinds of them."""
+    frames, *kinds = counts
+    return all(isinstance(one, int) and one >= 0 for one in counts) and sum(kinds) <= frames
 
 
 def _batches(entries: Sequence[_T]) -> Iterator[Sequence[_T]]:

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict, astuple, fields
 from typing import Any, Self
 
 from vlm_engine.errors import ConfigError
@@ -197,6 +198,8 @@ def read_terms(data: Mapping[str, object]) -> QuestionTerms:
     """Read what ``terms_dict`` returned. Raises ``KeyError``, ``TypeError`` and ``ValueError``."""
     shape = ImageShape(**{one.name: int(str(data[one.name])) for one in fields(ImageShape)})
     cost = QuestionCost(**{one.name: float(str(data[one.name])) for one in fields(QuestionCost)})
+    if not all(0 <= part < math.inf for part in astuple(cost)) or not cost.answer_token_s:
+        raise ValueError(f"no question costs this: {cost}")
     return QuestionTerms(QuestionStyle(Form(str(data["form"])), shape), cost)
 
 

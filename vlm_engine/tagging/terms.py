@@ -7,8 +7,9 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import astuple, dataclass
+from typing import Any
 
 from vlm_engine.store import TagPairs
 from vlm_engine.tagging.cached_client import CachedClient, Cascade
@@ -64,14 +65,22 @@ class SearchTerms:
         return json.dumps({"terms": [*map(terms_dict, self.terms)], "plans": plans})
 
     @classmethod
-    def from_stored(cls, text: str) -> SearchTerms:
-        """Return what ``stored`` wrote."""
-        data = json.loads(text)
-        plans = (
-            ComparisonPlan(spread, near, forms, every, tuple(tags))
-            for spread, near, forms, every, tags in data["plans"]
-        )
-        return cls(tuple(map(read_terms, data["terms"])), tuple(plans))
+    def from_stored(cls, text: str) -> SearchTerms | None:
+        """Return what ``stored`` wrote; None where the text is not that, because bytes rot."""
+        try:
+            data = json.loads(text)
+            plans = tuple(map(_plan, data["plans"]))
+            return cls(tuple(map(read_terms, data["terms"])), plans)
+        except (KeyError, TypeError, ValueError, OverflowError):
+            return None
+
+
+def _plan(values: Sequence[Any]) -> ComparisonPlan:
+    *numbers, tags = values
+    spread, near, forms, every = map(int, numbers)
+    if min(spread, near, forms) < 0 or every < 1 or not all(isinstance(tag, str) for tag in tags):
+        raise ValueError("not a plan")
+    return ComparisonPlan(spread, near, forms, every, tuple(tags))
 
 
 async def agreed_terms(
@@ -101,7 +110,7 @@ async def agreed_terms(
     stored = [
         terms
         for terms in map(SearchTerms.from_stored, await judge.stored_terms(cache_key, settings))
-        if _are_allowed(terms, cascade, video)
+        if terms is not None and _are_allowed(terms, cascade, video)
     ]
     if stored and stored[-1].fingerprint(settings) not in finished:
         return stored[-1]
