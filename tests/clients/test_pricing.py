@@ -1,6 +1,8 @@
 """The cost of a question, learnt on a virtual clock from a server whose rates are hidden."""
 
+import math
 import random
+from dataclasses import astuple
 from statistics import median
 
 import pytest
@@ -17,7 +19,7 @@ from tests.clients.simulated_server import (
 )
 from vlm_engine.clients.pricing import PriceLearner, mean_cost
 from vlm_engine.clients.server_time import ServerTime
-from vlm_engine.types import Answer, QuestionCost
+from vlm_engine.types import Answer, QuestionCost, ServerTimings
 
 SEEDS = range(8)
 SERVERS = {
@@ -171,6 +173,17 @@ def test_answers_that_take_no_time_teach_nothing():
         learner.learn(request, Answer({}, "", "m", "e", TEXT_TOKENS, 5))
     assert learner.cost().answer_token_s == QuestionCost().answer_token_s
     assert learner.cost().call_s == QuestionCost().call_s
+
+
+def test_told_times_of_zero_leave_every_cost_positive():
+    learner, now = PriceLearner(), 0.0
+    for _ in range(50):
+        request = learner.start((SMALL,), 900, now)
+        now += 1.0
+        learner.end(request, now)
+        told = Answer({}, "", "m", "e", TEXT_TOKENS, 5, timings=ServerTimings(0.0, 300, 0.0, 5))
+        learner.learn(request, told)
+    assert all(0 < part < math.inf for part in astuple(learner.cost(SMALL)))
 
 
 def test_shares_add_up_to_the_time_that_the_server_was_busy():

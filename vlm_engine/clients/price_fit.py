@@ -90,12 +90,14 @@ def _read_off(
     # Half-way through a prompt: its beginning and the end of the one before it are the same moment.
     reads_at = {one: begun[one] + times.prompt_s / 2 for one, times in timed}
     at_once = max(sum(reads_at[other] < one.end <= other.end for other in begun) for one in begun)
+    at_once = max(1, at_once)  # a prompt and answer that took no time are read at their very end
     idle_s, free_from = 0.0, answered[0].start
     for one, start in sorted(begun.items(), key=lambda item: item[1]):
         idle_s += max(0.0, start - free_from)
         free_from = max(free_from, one.end)
     served_s = sum(one.end - start for one, start in begun.items())
-    share = min(1.0, (free_from - answered[0].start - idle_s) / max(1e-12, served_s))
+    share = (free_from - answered[0].start - idle_s) / max(1e-12, served_s)
+    share = min(1.0, max(1 / at_once, share))
     starts = _service_starts(requests, at_once)
     equations = _equations(answered, starts | begun, share, starts | reads_at, split=True)
     solved = _solve(equations, guesses)
