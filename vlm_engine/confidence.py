@@ -372,7 +372,10 @@ class _NamesFork(_Fork):
             return (*self._all, self._end) if self._is_first and not text.strip() else self._all
         if _END.match(name):
             return (self._end,)
-        places = tuple(place for tag, place in self._left if _may_be(tag, name))
+        spelled = text.lstrip()  # a tag itself may begin like a bullet, such as "1. Half"
+        places = tuple(
+            place for tag, place in self._left if _may_be(tag, name) or _may_be(tag, spelled)
+        )
         if self._is_first and any(_may_be(word, name.casefold()) for word in _NOTHING):
             return (*places, self._end)
         return places or (self._all if name.isdecimal() else ())  # the number before a name

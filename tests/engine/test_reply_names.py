@@ -98,6 +98,14 @@ def test_tags_of_the_list_that_were_not_asked_about_say_nothing():
         assert present('{"tags": ["Corner kick"]}', listed=listed, form=form) == []
 
 
+@pytest.mark.parametrize(("tag", "said"), [("None", "none"), ("Nothing", "- nothing")])
+def test_a_tag_called_none_makes_none_no_answer(tag, said):
+    with pytest.raises(ReplyError, match="names a tag, or says that there is none"):
+        ask(said, (tag, "Foul"))
+    assert present(f"{tag}\nFoul", (tag, "Foul")) == [tag, "Foul"]
+    assert present(said, ("Foul",), listed=(tag, "Foul")) == []
+
+
 def test_bare_names_are_no_verdict_for_each_tag():
     with pytest.raises(ReplyError):
         ask("Foul", form=Form.VERDICTS)
@@ -209,6 +217,16 @@ def test_a_tag_that_begins_another_is_told_from_it_by_its_end():
     )
     assert longer["Foul throw"] == 1.0, "what comes before it says nothing against it"
     assert longer["Foul"] == pytest.approx(0.7), "passed over where the longer one went on"
+
+
+def test_a_tag_may_begin_like_a_bullet():
+    found = sure(
+        ("1. Half", {"1. Half": 0.8, "none": 0.2}),
+        ("</s>",),
+        tags=("1. Half", "Half"),
+        content="1. Half",
+    )
+    assert found["1. Half"] == pytest.approx(0.8)
 
 
 def test_a_name_that_is_spelled_otherwise_has_no_confidence():

@@ -142,10 +142,12 @@ def of_picture(text: str, names: Names, form: Form) -> tuple[Said, Any]:
 
 def _bare_names(text: str, names: Names) -> tuple[str, ...] | None:
     """Return the names that the text consists of; nothing where it says that there are none, and
-    None if anything else stands in it.
+    None if anything else stands in it. Raises ``ReplyError`` where a tag has a name that says so.
     """
     text = _without_heading(text)
     if _means_nothing(text):
+        if names.find(text) is not None:
+            raise unreadable("the reply names a tag, or says that there is none", text)
         return ()
     found: list[str] = []
     for line in filter(str.strip, text.splitlines()):
