@@ -82,25 +82,28 @@ def with_effort(effort: float) -> str:
 def ways() -> Iterator[tuple[str, float, dict[str, Strategy]]]:
     """Yield the name of each group of results, the share of blind tags in it, and what is run."""
     for factor in FACTORS:
-        others: dict[str, Strategy] = {
-            name: partial(_asking, way=way, factor=factor) for name, way in WAYS.items()
-        }
+        others: dict[str, Strategy] = {name: _asking_in(way, factor) for name, way in WAYS.items()}
         efforts: dict[str, Strategy] = {
-            with_effort(effort): partial(_asking, way=WAYS[USUAL_WAY], factor=factor, effort=effort)
-            for effort in _EFFORTS
+            with_effort(effort): _asking_in(WAYS[USUAL_WAY], factor, effort) for effort in _EFFORTS
         }
         yield errors(factor), 0.0, {**others, **efforts}
     for share in BLIND_SHARES:
-        seeing: dict[str, Strategy] = {
-            name: partial(_asking, way=WAYS[name], factor=1.0) for name in SEEING
-        }
+        seeing: dict[str, Strategy] = {name: _asking_in(WAYS[name], 1.0) for name in SEEING}
         yield blind(share), share, seeing
 
 
-def _asking(oracle: Oracle, way: Way, factor: float, effort: float = 1.0) -> tuple[Span, ...]:
+def _asking_in(way: Way, factor: float, effort: float = 1.0) -> Strategy:
+    """Return the search that asks so; other processes can run it."""
+    factors = {style: factor for style in way.styles.values() if way.worse(style)}
+    return partial(_asking, styles=way.styles, factors=factors, effort=effort)
+
+
+def _asking(
+    oracle: Oracle, styles: Styles, factors: Mapping[RequestStyle, float], effort: float
+) -> tuple[Span, ...]:
     assert isinstance(oracle, NoisyModel)
-    oracle.factors = {style: factor for style in way.styles.values() if way.worse(style)}
-    return searching(oracle, way.styles, Deployment.GAMING_PC, effort=effort)
+    oracle.factors = factors
+    return searching(oracle, styles, Deployment.GAMING_PC, effort=effort)
 
 
 def break_even(results: Results, name: str) -> float | None:

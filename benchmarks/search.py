@@ -63,7 +63,7 @@ def quick() -> Extent:
         coincidences=(0.6,),
         duration_s=300.0,
         sensitivity_videos=1,
-        processes=1,
+        processes=2,
     )
     first = films(60.0)[0]
     small = replace(first, spec=replace(first.spec, width=320, height=180))
