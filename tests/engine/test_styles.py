@@ -273,7 +273,8 @@ def evidence_for_full(store: Path) -> None:
         row = (model, wording, "256 or 320", "Foul", 1, 40, 5, 0, 30)
         db.execute(
             "INSERT INTO answer_pair VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT"
-            " (model, wording, compared, tag, expected) DO UPDATE SET only_other = 30",
+            " (model, wording, compared, tag, expected) DO UPDATE SET frames = excluded.frames,"
+            " both = excluded.both, only_usual = 0, only_other = excluded.only_other",
             row,
         )
 
