@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -266,6 +266,27 @@ async def test_a_killed_search_goes_on_exactly_as_it_began(match, store, tmp_pat
     assert style_of(later) == ("list", 320)
 
 
+async def test_a_repeat_for_one_tag_more_goes_on_exactly_too(match, store):
+    """It is broken off, and the size in use changes meanwhile."""
+    async with HalfBlind(Behaviour(slots=4, latency_s=0.01)) as vlm:
+        await tagged(settings(vlm, store), match)
+        longer = plays(
+            vlm, [*TAGS, "Save"], store, model_settings=SIZES, search={"frame_interval_s": 1}
+        )
+        before = vlm.counters.answered
+        async with VLMEngine(longer) as engine:
+            task = asyncio.create_task(engine.tag_video(match.path, identity="match"))
+            while vlm.counters.answered - before < 10:
+                await asyncio.sleep(0.005)
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        evidence_for_full(store)
+        resumed = await tagged(longer, match)
+    assert style_of(resumed) == ("list", 256)
+    assert resumed.coverage.calls <= resumed.coverage.asked - 10
+
+
 def evidence_for_full(store: Path) -> None:
     """Count frames of other videos, on which small pictures showed nothing of a tag."""
     with closing(sqlite3.connect(store)) as db, db:
@@ -304,7 +325,7 @@ async def test_a_video_no_larger_than_small_pictures_has_one_size(match, store):
 def terms_with(cost: str) -> str:
     parts = "".join(f', "{name}": {cost}' for name in COSTS)
     model = f'{{"form": "list", "max_side": 256, "quality": 88{parts}}}'
-    return f'{{"terms": [{model}], "plans": [[1, 1, 1, 12, ["Foul"]]]}}'
+    return f'{{"terms": [{model}], "plans": [[1, 1, 1, 12, ["Foul"]]], "tags": ["Foul"]}}'
 
 
 COSTS = ("call_s", "picture_s", "text_token_s", "answer_token_s")
@@ -316,6 +337,7 @@ NO_TERMS = [
         for plan in ("[-1, 1, 1, 12,", "[1, 1, 1, 0,")
     ),
     terms_with("1").replace('"Foul"', "3"),
+    terms_with("1").replace('"tags": ["Foul"]', '"tags": 3'),
 ]
 
 

@@ -183,8 +183,12 @@ class CachedClient:
         """Store that each of these groups of tags was searched to the end with these settings."""
         subject = await self._subject(cache_key)
         for tags in groups:
-            names = tuple(self._names.get(tag, tag) for tag in tags)
-            await asyncio.to_thread(self._store.add_search, subject, StoredSearch(names, settings))
+            search = StoredSearch(self.kept_names(tags), settings)
+            await asyncio.to_thread(self._store.add_search, subject, search)
+
+    def kept_names(self, tags: Iterable[str]) -> Tags:
+        """Return the names under which answers about ``tags`` are stored, by their meaning."""
+        return tuple(self._names.get(tag, tag) for tag in tags)
 
     def question_cost(self, pixels: int) -> QuestionCost:
         """Return the cost of a question with a picture of so many pixels, as far as known."""

@@ -95,9 +95,11 @@ class CategorySearch:
         """
         settings = await cascade.search_fingerprint(config)
         stored = await cascade.judge.finished_searches(cache_key)
-        finished = {by for _, by, _ in stored}
+        finished = defaultdict[str, list[str]](list)
+        for group, by, _ in stored:
+            finished[by] += group
         terms = await agreed_terms(
-            cascade, video, cache_key, settings, finished=finished, earlier=earlier
+            cascade, video, tags, cache_key, settings, finished=finished, earlier=earlier
         )
         settings = terms.fingerprint(settings)
         known = [(group, by == settings) for group, by in earlier.searches] if earlier else []

@@ -7,12 +7,12 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 from vlm_engine.store import TagPairs
-from vlm_engine.tagging.cached_client import CachedClient, Cascade
+from vlm_engine.tagging.cached_client import CachedClient, Cascade, Tags
 from vlm_engine.tagging.comparisons import SCAN_FRAMES, ComparisonPlan, Evidence, planned
 from vlm_engine.tagging.results import read_terms, terms_dict
 from vlm_engine.tagging.style_evidence import ALIKE, ENOUGH, weigh
@@ -41,11 +41,12 @@ else, and twice about each.
 @dataclass(frozen=True, slots=True)
 class SearchTerms:
     """Terms of the judge and of the scanner, if there is one, and on how many frames the styles of
-    each are compared.
+    each are compared. ``names``: those of the tags that the search was begun for, as stored.
     """
 
     terms: tuple[QuestionTerms, ...]
     plans: tuple[ComparisonPlan, ...] = ()
+    names: Tags = ()
 
     @property
     def styles(self) -> tuple[QuestionStyle, ...]:
@@ -62,7 +63,8 @@ class SearchTerms:
     def stored(self) -> str:
         """Return them as text for the store."""
         plans = [astuple(plan) for plan in self.plans]
-        return json.dumps({"terms": [*map(terms_dict, self.terms)], "plans": plans})
+        terms = [*map(terms_dict, self.terms)]
+        return json.dumps({"terms": terms, "plans": plans, "tags": self.names})
 
     @classmethod
     def from_stored(cls, text: str) -> SearchTerms | None:
@@ -70,7 +72,7 @@ class SearchTerms:
         try:
             data = json.loads(text)
             plans = tuple(map(_plan, data["plans"]))
-            return cls(tuple(map(read_terms, data["terms"])), plans)
+            return cls(tuple(map(read_terms, data["terms"])), plans, tuple(data["tags"]))
         except (KeyError, TypeError, ValueError, OverflowError):
             return None
 
@@ -86,18 +88,19 @@ def _plan(values: Sequence[Any]) -> ComparisonPlan:
 async def agreed_terms(
     cascade: Cascade,
     video: VideoInfo,
+    tags: Tags,
     cache_key: str,
     settings: str,
     *,
-    finished: Collection[str],
+    finished: Mapping[str, Collection[str]],
     earlier: Findings | None,
 ) -> SearchTerms:
     """Return the terms of this search, stored.
 
-    A search that was begun with these settings goes on on its own terms, and one that finished in
-    the styles that are in use now is repeated on its terms. Any other begins on new ones.
-    ``finished`` are the fingerprints of finished searches. What an ``earlier`` result covers is
-    repeated on its terms. Raises ``NoEndpointError`` and ``StoreError``.
+    A search for these tags that was begun with these settings goes on on its own terms. One in the
+    styles that are in use now, also for other tags, is repeated on its terms. Any other begins on
+    new ones. ``finished`` are the tags of finished searches, by fingerprint. What an ``earlier``
+    result covers is repeated on its terms. Raises ``NoEndpointError`` and ``StoreError``.
     """
     if earlier is not None and earlier.terms:
         given = SearchTerms(earlier.terms)
@@ -105,20 +108,24 @@ async def agreed_terms(
             given, cascade, video
         ):
             return given
+    judge, names = cascade.judge, cascade.judge.kept_names(tags)
     new = await _new_terms(cascade, video, compares=earlier is None)
-    judge = cascade.judge
     stored = [
         terms
         for terms in map(SearchTerms.from_stored, await judge.stored_terms(cache_key, settings))
         if terms is not None and _are_allowed(terms, cascade, video)
     ]
-    if stored and stored[-1].fingerprint(settings) not in finished:
-        return stored[-1]
-    for terms in reversed(stored):
-        if terms.styles == new.styles:
-            return SearchTerms(terms.terms)
-    await judge.store_terms(cache_key, settings, new.stored())
-    return new
+    if stored and stored[-1].names == names:
+        begun = stored[-1]
+        if not set(tags) <= set(finished.get(begun.fingerprint(settings), ())):
+            return begun
+    alike = [terms for terms in stored if terms.styles == new.styles]
+    same_tags = [terms for terms in alike if terms.names == names]
+    if same_tags:
+        return SearchTerms(same_tags[-1].terms)
+    agreed = SearchTerms(alike[-1].terms, names=names) if alike else replace(new, names=names)
+    await judge.store_terms(cache_key, settings, agreed.stored())
+    return agreed
 
 
 def _are_allowed(terms: SearchTerms, cascade: Cascade, video: VideoInfo) -> bool:
