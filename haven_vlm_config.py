@@ -71,7 +71,7 @@ VIDEO_FRAME_INTERVAL = 0
 # search chooses.
 VIDEO_SHORTEST_EVENT = 0
 
-# How hard to search: 2 asks about a third more questions than 1, and 0.5 a fifth fewer.
+# How hard to search: 2 takes a quarter more of the model's time than 1, and 0.5 a sixth less.
 VIDEO_SEARCH_EFFORT = 1
 
 # The most questions to ask for an hour of video. They are asked where the answer is least

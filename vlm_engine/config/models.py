@@ -230,8 +230,8 @@ class SearchConfig(SettingsGroup):
     None or 0: the search chooses."""
 
     effort: float = Field(1.0, ge=0.1, le=10)
-    """The value of a question: 2 asks about a third more questions than 1, and 0.5 a fifth
-    fewer."""
+    """The value of a question: 2 takes a quarter more of the model's time than 1, and 0.5 a sixth
+    less."""
 
     questions_per_hour: Annotated[PerHour | None, ZERO_IS_NONE] = Field(None, gt=0, le=100_000)
     """The most questions to ask for an hour of video. They are asked where the answer is least
