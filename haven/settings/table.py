@@ -217,7 +217,8 @@ ENGINE = (
     _of_engine(
         "VIDEO_SEARCH_EFFORT",
         "search.effort",
-        "How hard to search: 2 takes a quarter more of the model's time than 1, and 0.5 a sixth less.",
+        "How hard to search: 2 takes a quarter more of the model's time than 1, and 0.5 a sixth "
+        "less.",
     ),
     _of_engine(
         "VIDEO_QUESTIONS_PER_HOUR",
