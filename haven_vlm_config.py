@@ -82,6 +82,11 @@ VIDEO_QUESTIONS_PER_HOUR = 0
 # endpoints have cost so far. 0: no limit.
 VIDEO_SECONDS_PER_HOUR = 0
 
+# Choose questions by what they cost on your endpoints, as learnt from their answers when the
+# search of a video begins. Off: by usual costs, so that two runs ask the same of the same
+# answers, whatever the speed.
+VIDEO_LEARN_COSTS = True
+
 # How exact the ends of markers should be, in seconds. An end that is probably closer than this is
 # not refined.
 VIDEO_EDGE_TOLERANCE = 0.5

@@ -232,6 +232,7 @@ ENGINE = (
         "The most seconds of the model's time to spend on an hour of video, by what questions to "
         "the endpoints have cost so far. 0: no limit.",
     ),
+    _of_engine("VIDEO_LEARN_COSTS", "search.learn_costs"),
     _of_engine(
         "VIDEO_EDGE_TOLERANCE",
         "search.edge_tolerance_s",

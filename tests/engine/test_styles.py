@@ -201,6 +201,14 @@ async def test_costs_are_those_of_the_beginning(match, store, tmp_path):
         assert fresh.findings[0].terms[0].cost.call_s == pytest.approx(1.0, rel=0.1)
 
 
+async def test_costs_are_the_usual_ones_unless_they_are_learnt(match, store):
+    async with SandboxVLM(Behaviour(slots=4)) as vlm:
+        config = settings(vlm, store, search={"learn_costs": False})
+        async with priced(vlm, config, **DEAR) as engine:
+            found = await engine.tag_video(match.path)
+    assert [terms.cost for terms in found.findings[0].terms] == [QuestionCost()]
+
+
 async def test_a_finished_search_begins_anew_in_another_style(match, store):
     async with SandboxVLM(Behaviour(slots=4)) as vlm:
         config = settings(vlm, store)

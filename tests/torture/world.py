@@ -136,6 +136,9 @@ class World:
                 "ENDPOINTS": self.vlm.url,
                 "MODEL": "sandbox-vlm",
                 "TAG_LIST": ",".join(TAGS),
+                # What questions cost depends on the load of the machine, and two courses are
+                # compared.
+                "VIDEO_LEARN_COSTS": "false",
                 **args,
             },
         }

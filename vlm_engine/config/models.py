@@ -241,6 +241,11 @@ class SearchConfig(SettingsGroup):
     """The most model seconds to spend on an hour of video, by what questions have cost so far.
     None or 0: no limit."""
 
+    learn_costs: bool = True
+    """Choose questions by what they cost on your endpoints, as learnt from their answers when the
+    search of a video begins. Off: by usual costs, so that two runs ask the same of the same
+    answers, whatever the speed."""
+
     edge_tolerance_s: Seconds = Field(0.5, ge=0.05, le=60)
     """The accuracy of the ends of spans. An end that is probably closer than this is not
     refined."""

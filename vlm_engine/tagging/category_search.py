@@ -99,7 +99,14 @@ class CategorySearch:
         for group, by, _ in stored:
             finished[by] += group
         terms = await agreed_terms(
-            cascade, video, tags, cache_key, settings, finished=finished, earlier=earlier
+            cascade,
+            video,
+            tags,
+            cache_key,
+            settings,
+            finished=finished,
+            earlier=earlier,
+            learns=config.learn_costs,
         )
         settings = terms.fingerprint(settings)
         known = [(group, by == settings) for group, by in earlier.searches] if earlier else []

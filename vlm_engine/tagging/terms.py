@@ -94,13 +94,15 @@ async def agreed_terms(
     *,
     finished: Mapping[str, Collection[str]],
     earlier: Findings | None,
+    learns: bool,
 ) -> SearchTerms:
     """Return the terms of this search, stored.
 
     A search for these tags that was begun with these settings goes on on its own terms. One in the
     styles that are in use now, also for other tags, is repeated on its terms. Any other begins on
     new ones. ``finished`` are the tags of finished searches, by fingerprint. What an ``earlier``
-    result covers is repeated on its terms. Raises ``NoEndpointError`` and ``StoreError``.
+    result covers is repeated on its terms. ``learns``: new costs are those learnt so far, and not
+    the usual ones. Raises ``NoEndpointError`` and ``StoreError``.
     """
     if earlier is not None and earlier.terms:
         given = SearchTerms(earlier.terms)
@@ -109,7 +111,7 @@ async def agreed_terms(
         ):
             return given
     judge, names = cascade.judge, cascade.judge.kept_names(tags)
-    new = await _new_terms(cascade, video, compares=earlier is None)
+    new = await _new_terms(cascade, video, compares=earlier is None, learns=learns)
     stored = [
         terms
         for terms in map(SearchTerms.from_stored, await judge.stored_terms(cache_key, settings))
@@ -135,7 +137,9 @@ def _are_allowed(terms: SearchTerms, cascade: Cascade, video: VideoInfo) -> bool
     )
 
 
-async def _new_terms(cascade: Cascade, video: VideoInfo, *, compares: bool) -> SearchTerms:
+async def _new_terms(
+    cascade: Cascade, video: VideoInfo, *, compares: bool, learns: bool
+) -> SearchTerms:
     terms, plans = list[QuestionTerms](), list[ComparisonPlan]()
     for client in cascade.members:
         style, known = usual_style(client.model, video), dict[bool, Evidence]()
@@ -143,8 +147,8 @@ async def _new_terms(cascade: Cascade, video: VideoInfo, *, compares: bool) -> S
             evidence = await _evidence(client, choice)
             style = choice.applied(style, other=evidence.is_other)
             known[choice.is_size] = evidence
-        cost = client.question_cost(_sent_pixels(video, style.shape))
-        terms.append(QuestionTerms(style, _rounded(cost)))
+        learnt = client.question_cost(_sent_pixels(video, style.shape))
+        terms.append(QuestionTerms(style, _rounded(learnt) if learns else QuestionCost()))
         share = _OF_JUDGE if client is cascade.judge and cascade.scanner else 1
         budget = client.model.frames_compared // share if compares else 0
         plans.append(planned(budget, known.get(True), known.get(False), share * SCAN_FRAMES))
