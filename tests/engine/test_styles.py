@@ -292,7 +292,7 @@ async def test_a_repeat_for_one_tag_more_goes_on_exactly_too(match, store):
         evidence_for_full(store)
         resumed = await tagged(longer, match)
     assert style_of(resumed) == ("list", 256)
-    assert resumed.coverage.calls <= resumed.coverage.asked - 10
+    assert resumed.coverage.calls < resumed.coverage.asked
 
 
 def evidence_for_full(store: Path) -> None:
