@@ -16,7 +16,7 @@ DEPLOYMENTS = ((0.2, 4e-3, 25e-3), (0.06, 6e-4, 12e-3), (0.015, 7e-5, 8e-4))
 
 
 class Way(Enum):
-    """How a server works on several questions."""
+    """The way in which a server works on several questions."""
 
     BATCHES = "one prompt after another, which stops the answers; answers together"
     SHARES = "all at once, each as slow as there are many"

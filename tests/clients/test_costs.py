@@ -1,4 +1,4 @@
-"""What questions cost, over HTTP: seconds of answers, costs of a pool, and a warning."""
+"""Costs of questions over HTTP: seconds of answers, costs of a pool, and a warning."""
 
 import asyncio
 import logging

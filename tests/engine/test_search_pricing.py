@@ -1,4 +1,4 @@
-"""What a search asks for the seconds that questions take."""
+"""Questions of a search, by the seconds that they take."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ _Numbers = NDArray[np.float64]
 _HALF_LIFE = 24
 _LATEST = 20
 _SIMPLER_BY = 0.12
-_MOST_READ_OFF = 8  # beyond it, too many prompts are read that no answer has told of yet
+_MOST_READ_OFF = 8  # beyond it, too many prompts are read whose answers are not there yet
 _FIRST_DEVIATION, _LATER_DEVIATION = 0.6, 0.5
 
 

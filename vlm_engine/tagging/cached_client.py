@@ -401,7 +401,7 @@ def _question(query: FrameQuery, frame: Frame, form: Form) -> Question:
 
 
 Styles = Mapping[CachedClient, QuestionStyle]
-"""How each model is asked in one video."""
+"""The style in which each model is asked in one video."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from vlm_engine.tagging.style_evidence import Weight, open_tags
 from vlm_engine.types import Verdict
 
 SCAN_FRAMES = 12
-"""One frame in so many of the scan is compared at most: a scan is two thirds of all questions."""
+"""At most one of this number of scan frames is compared: a scan is two thirds of all questions."""
 _FIRST_FRAMES = 100
 """Frames of a list that are compared at the full rate, and afterwards only in doubt."""
 _ENOUGH_FRAMES = 160
@@ -26,7 +26,7 @@ _ENOUGH_FRAMES = 160
 _SERVED = 0.8
 """The weight of a tag in the choice of the next frame, after each frame that was chosen for it."""
 _FORMS = 4
-"""The form is compared on one in so many frames: verdicts about many tags take longest."""
+"""The form is compared on one of this number of frames: verdicts take longest."""
 
 
 @dataclass(frozen=True, slots=True)
