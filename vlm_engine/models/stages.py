@@ -17,7 +17,7 @@ from vlm_engine.tagging.cached_client import Cascade
 from vlm_engine.tagging.image import ImageTagger
 from vlm_engine.tagging.requests import ImageRequest, VideoRequest
 from vlm_engine.tagging.video import describe, probe, search
-from vlm_engine.types import ImageResult, VideoInfo, VideoResult, VideoTagInfo
+from vlm_engine.types import ImageResult, VideoInfo, VideoResult
 
 VIDEO_VALUES = (
     "video_path",
@@ -70,17 +70,7 @@ def built_in_stages(
 
     async def search_video(inputs: Mapping[str, Any]) -> VideoResult:
         video: VideoInfo = inputs["video"]
-        found = await search(video, cascades, _request(VideoRequest, video.path, inputs), config)
-        info = VideoTagInfo.of(video.duration_s, {})  # the rules are applied by another stage
-        return VideoResult(
-            video,
-            info,
-            found.findings,
-            found.coverage,
-            found.gaps_s,
-            found.calls,
-            found.seconds,
-        )
+        return await search(video, cascades, _request(VideoRequest, video.path, inputs), config)
 
     async def describe_video(inputs: Mapping[str, Any]) -> VideoResult:
         found: VideoResult = only(inputs, "describe_video", VideoResult)

@@ -63,6 +63,18 @@ class FrameOutcome:
     calls: int = 0
     seconds: float = 0.0
 
+    @classmethod
+    def of(cls, answer: Answer) -> FrameOutcome:
+        """Return the outcome of one question about the frame alone."""
+        return cls(answer.verdicts, calls=1, seconds=answer.seconds)
+
+    @classmethod
+    def failed(cls, error: ClientError) -> FrameOutcome:
+        """Return the outcome of a question that failed. An unusable reply was paid for, too."""
+        if isinstance(error, ReplyError):
+            return cls({}, error, calls=1, seconds=error.seconds)
+        return cls({}, error)
+
 
 class CachedAnswers:
     """Stored answers of one model about one video or picture.
@@ -208,14 +220,13 @@ class CachedClient:
         """Return what was counted of each tag of the model in two styles."""
         model = await self._client.model_name()
         counts = await asyncio.to_thread(self._store.pairs, model, self._wording)
-        none = PairCounts()
+        tags, none = self.model.tag_list, PairCounts()
         return {
             tag: TagPairs(
                 counts.get(PairKey(compared, name, True), none),
                 counts.get(PairKey(compared, name, False), none),
             )
-            for tag in self.model.tag_list
-            if (name := self._names.get(tag, tag))
+            for tag, name in zip(tags, self.kept_names(tags), strict=True)
         }
 
     async def uses_other_style(self, compared: str) -> bool:
@@ -231,7 +242,7 @@ class CachedClient:
 
     async def _list_key(self, compared: str) -> tuple[str, str, str]:
         """Return the model, its wording, and a name for its list of tags and for the styles."""
-        names = sorted(self._names.get(tag, tag) for tag in self.model.tag_list)
+        names = sorted(self.kept_names(self.model.tag_list))
         digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
         return await self._client.model_name(), self._wording, f"{digest} {compared}"
 
@@ -258,11 +269,9 @@ class CachedClient:
             keep = partial(self._keep, cache_key, [(query, frame)], style)
             try:
                 answer = await self._client.ask(_question(query, frame, style.form), keep)
-                outcomes.append(FrameOutcome(answer.verdicts, calls=1, seconds=answer.seconds))
-            except ReplyError as error:  # an unusable reply was paid for, too
-                outcomes.append(FrameOutcome({}, error, calls=1, seconds=error.seconds))
+                outcomes.append(FrameOutcome.of(answer))
             except _FRAME_ERRORS as error:
-                outcomes.append(FrameOutcome({}, error))
+                outcomes.append(FrameOutcome.failed(error))
         return outcomes
 
     async def ask_compared(
@@ -290,12 +299,11 @@ class CachedClient:
             await asyncio.to_thread(self._store.add_compared, subject, stored, named)
 
         try:
-            answer = await self._client.ask(_question(query, frame, style.form), keep)
-        except ReplyError as error:
-            return FrameOutcome({}, error, calls=1, seconds=error.seconds)
+            return FrameOutcome.of(
+                await self._client.ask(_question(query, frame, style.form), keep)
+            )
         except _FRAME_ERRORS as error:
-            return FrameOutcome({}, error)
-        return FrameOutcome(answer.verdicts, calls=1, seconds=answer.seconds)
+            return FrameOutcome.failed(error)
 
     async def _ask_together(
         self, cache_key: str, frames: Sequence[tuple[FrameQuery, Frame]], style: QuestionStyle

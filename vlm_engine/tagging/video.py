@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, closing
-from dataclasses import dataclass
+from dataclasses import replace
 
 from vlm_engine.config.models import EngineConfig
 from vlm_engine.errors import ConfigError
@@ -15,24 +15,12 @@ from vlm_engine.tagging.cached_client import Cascade
 from vlm_engine.tagging.category_search import CategorySearch
 from vlm_engine.tagging.requests import Earlier, VideoRequest
 from vlm_engine.tagging.search_run import SearchRun
-from vlm_engine.types import Coverage, Findings, VideoInfo, VideoResult
+from vlm_engine.types import Findings, VideoInfo, VideoResult, VideoTagInfo
 from vlm_engine.video import probe as probe_source
 from vlm_engine.vr import Layout, layout_of
 
 _log = logging.getLogger(__name__)
 _SAME_LENGTH_S, _SAME_TIME_S = 1.0, 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class SearchResult:
-    """Findings of one video before the user's rules, in the fields of ``VideoResult``."""
-
-    video: VideoInfo
-    findings: tuple[Findings, ...]
-    coverage: Coverage
-    gaps_s: tuple[tuple[float, float], ...]
-    calls: Mapping[str, int]
-    seconds: Mapping[str, float]
 
 
 async def probe(request: VideoRequest, config: EngineConfig) -> VideoInfo:
@@ -44,8 +32,8 @@ async def probe(request: VideoRequest, config: EngineConfig) -> VideoInfo:
 
 async def search(
     video: VideoInfo, cascades: Sequence[Cascade], request: VideoRequest, config: EngineConfig
-) -> SearchResult:
-    """Search the video for the tags of every category.
+) -> VideoResult:
+    """Search the video for the tags of every category. The user's rules are not applied yet.
 
     Raises ``MediaError``, ``NoEndpointError``, and ``CoverageError`` when too little could be
     judged.
@@ -89,12 +77,11 @@ async def search(
             )
         )
     gaps_s = _merged(video.gaps_s + run.gaps_s())
-    return SearchResult(video, findings, run.coverage(), gaps_s, run.calls(), run.seconds())
+    no_info = VideoTagInfo.of(video.duration_s, {})
+    return VideoResult(video, no_info, findings, run.coverage(), gaps_s, run.calls(), run.seconds())
 
 
-def describe(
-    found: SearchResult | VideoResult, config: EngineConfig, threshold: float | None
-) -> VideoResult:
+def describe(found: VideoResult, config: EngineConfig, threshold: float | None) -> VideoResult:
     """Apply the user's rules. ``threshold`` is for tags whose rule sets none."""
     duration_s = found.video.duration_s
     described = [
@@ -106,16 +93,7 @@ def describe(
         )
         for findings in found.findings
     ]
-    info = together(described, duration_s)
-    return VideoResult(
-        found.video,
-        info,
-        found.findings,
-        found.coverage,
-        found.gaps_s,
-        found.calls,
-        found.seconds,
-    )
+    return replace(found, info=together(described, duration_s))
 
 
 def cache_key_of(video: VideoInfo, layout: Layout | None) -> str:
