@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -90,9 +91,10 @@ class VideoSearch:
         An observation without verdicts says that the frame could not be judged.
         """
         self._log.record(query, observation)
-        costs = self._scanner if query.purpose is Purpose.SCAN else self._judge
-        named = (tag for tag, verdict in observation.verdicts.items() if verdict.present)
-        self._spent_ms += milliseconds(costs.answered_s(self._tags, query.tags, named))
+        if math.isfinite(self._budget.seconds):  # else nobody asks what was spent
+            costs = self._scanner if query.purpose is Purpose.SCAN else self._judge
+            named = (tag for tag, verdict in observation.verdicts.items() if verdict.present)
+            self._spent_ms += milliseconds(costs.answered_s(self._tags, query.tags, named))
         self._inferred = None
 
     def next_queries(self) -> tuple[FrameQuery, ...]:
