@@ -106,10 +106,10 @@ _LINES = ("012", "345", "036", "147", "156", "237", "246", "057")
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A test picture. ``number``: its place in ``CARDS``; ``shown``: the tags that are right."""
+    """A test picture. ``number``: its place in ``CARDS``; ``tags``: those that are right."""
 
     number: int
-    shown: frozenset[str]
+    tags: frozenset[str]
 
     def question(self, form: Form = Form.LIST, width: int = 512) -> Question:
         """Return the question about it, with a picture of this width in pixels."""
@@ -137,7 +137,7 @@ def card_jpeg(number: int, width: int) -> bytes:
     image = Image.new("RGB", (width * _FINE, height * _FINE), BACKGROUND)
     draw = ImageDraw.Draw(image)
     side = 4.2 * unit
-    for place, tag in enumerate(tag for tag in CARD_TAGS if tag in CARDS[number].shown):
+    for place, tag in enumerate(tag for tag in CARD_TAGS if tag in CARDS[number].tags):
         left = (0.7 + 5.2 * place) * unit
         top = (0.6 + 1.1 * ((number + 2 * place) % 4)) * unit
         colour, draw_shape = _SHAPES[tag]
