@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
-import time
-import uuid
 from collections.abc import Iterable
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,12 +12,11 @@ from haven.report.markup import GENERATOR
 from haven.report.page import INDEX, index_page, run_page
 from haven.report.record import Entry, Summary, cleaned, read_summary, to_json
 from haven.report.values import RunReport
+from haven.setup.files import remove_left_over, write_whole
 
 _log = logging.getLogger(__name__)
 _STEM = re.compile(r"run-\d{8}-\d{6}-\d{3}-[a-z0-9-]{1,40}")
-_PART = re.compile(r"\.haven-report-[0-9a-f]{32}\.part")
 _LONGEST_LINE = 1_000_000
-_LEFT_OVER_S = 3600.0
 _TRIES = 5
 
 
@@ -39,7 +34,7 @@ def write_report(
     page = folder / f"{stem}.html"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _remove_left_over(folder)
+        remove_left_over(folder)
         # The JSON file is written first and removed last: it marks the run's files as ours.
         write_whole(folder / f"{stem}.json", to_json(clean))
         write_whole(page, run_page(clean, f"{stem}.json"))
@@ -55,20 +50,6 @@ def write_report(
         )
         return None
     return page
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that at any moment it is as before or whole. Raises ``OSError``."""
-    part = path.with_name(f".haven-report-{uuid.uuid4().hex}.part")
-    try:
-        with part.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def entries(folder: Path) -> tuple[Entry, ...]:
@@ -108,15 +89,6 @@ def _prune(folder: Path, keep: int, newest: str) -> None:
     for stem in others[keep - 1 :] if keep else ():
         (folder / f"{stem}.html").unlink(missing_ok=True)
         (folder / f"{stem}.json").unlink(missing_ok=True)
-
-
-def _remove_left_over(folder: Path) -> None:
-    """Remove the partial files of runs that were killed."""
-    for path in folder.iterdir():
-        if _PART.fullmatch(path.name):
-            with suppress(FileNotFoundError):  # another run has just finished it
-                if time.time() - path.stat().st_mtime > _LEFT_OVER_S:
-                    path.unlink()
 
 
 def _renew_index(folder: Path) -> None:

@@ -1,5 +1,5 @@
-"""The layers of settings, and how each is read: the constants, the local file, Stash's page, a
-task's arguments.
+"""The layers of settings, and how each is read: the constants, the local file, the overlay
+(``haven.settings.overlay``), Stash's page, a task's arguments.
 """
 
 from __future__ import annotations
@@ -56,11 +56,14 @@ def page_labels() -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Settings from one place. ``labels``: the names of settings on Stash's page."""
+    """Settings from one place. ``labels``: the names of settings on Stash's page. ``folder``: the
+    folder of the file, if it is not the plugin's.
+    """
 
     where: str
     values: Mapping[Any, Any]
     labels: Mapping[str, str] = field(default_factory=dict)
+    folder: str = ""
 
     def place(self, name: str) -> str:
         """Return where a user finds the setting: ``Tags on the settings page``, or a file and
@@ -69,6 +72,10 @@ class Layer:
         if name in self.labels:
             return f"{self.labels[name]} on the settings page"
         return f"{self.where}: {name}"
+
+    def origin(self, name: str) -> str:
+        """Return the place of the setting, with the folder of the file if it has one."""
+        return f"{self.where} in {self.folder}: {name}" if self.folder else self.place(name)
 
     def only(self, names: Iterable[str]) -> Layer:
         """Return the layer with nothing but these settings."""

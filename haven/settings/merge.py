@@ -107,12 +107,12 @@ def merge(layers: Iterable[tuple[Layer, Mapping[str, Any]]]) -> Merged:
     merged = Merged()
     for layer, parsed in layers:
         values = dict(parsed)
-        merged.origins.update({name: layer.place(name) for name in values})
+        merged.origins.update({name: layer.origin(name) for name in values})
         merged.above |= values.keys()
         if whole := values.get(_WHOLE):
             merged.whole, merged.above = whole, set()
             in_whole = _values_in(whole)
-            merged.origins.update(dict.fromkeys(in_whole, layer.place(_WHOLE)))
+            merged.origins.update(dict.fromkeys(in_whole, layer.origin(_WHOLE)))
             values |= in_whole
         if "ENDPOINTS" in values and "API_KEY" not in values:
             merged.values.pop("API_KEY", None)  # it was meant for other servers than these

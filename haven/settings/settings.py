@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ import haven_vlm_config
 from haven.settings import layers
 from haven.settings.layers import Layer, on_the_page, read
 from haven.settings.merge import Merged, merge, tags_of
+from haven.settings.overlay import overlay_layer
 from haven.settings.table import ENGINE, EXAMPLE_TAGS, Options
 from vlm_engine import ConfigError, EngineConfig, ModelConfig, WordingConfig, parse
 
@@ -68,18 +69,21 @@ class Settings(Options):
         stash_page: Mapping[str, Any] | None = None,
         task_args: Mapping[str, Any] | None = None,
         folder: Path | None = None,
+        data_dir: Path | None = None,
     ) -> Settings:
-        """Return the settings of all layers: the constants < the local file < Stash's page < the
-        task's arguments.
+        """Return the settings of all layers: the constants < the local file < the overlay <
+        Stash's page < the task's arguments.
 
         ``stash_page``: what Stash stores for the plugin. 0, "" and False there mean "not set".
         ``task_args``: text by the settings' names. "" means "not set". ``mode`` is left out.
         ``folder``: where the local file is. By default it is beside ``haven_vlm_config.py``.
+        ``data_dir``: the plugin's data folder, where the overlay is. None: there is no overlay.
 
         Raise ``ConfigError`` that lists the faults of all layers, each with its layer and key.
         """
         faults: list[str] = []
-        given = _layers(stash_page, task_args, folder, faults)
+        local = [layers.file_layer(folder, faults), overlay_layer(data_dir, faults)]
+        given = _layers(local, stash_page, task_args)
         merged = merge([(layer, read(layer, faults)) for layer in given])
         if faults:
             raise ConfigError("\n".join(faults))
@@ -96,16 +100,18 @@ class Settings(Options):
         stash_page: Mapping[str, Any] | None = None,
         task_args: Mapping[str, Any] | None = None,
         folder: Path | None = None,
+        data_dir: Path | None = None,
     ) -> Settings:
         """Return the settings for a task that looks at no media: only tag names and where reports
         go count.
 
-        Other faults do not stop the task, nor does a file that cannot be read, or a wrong place
+        Other faults do not stop the task, nor do files that cannot be read, or a wrong place
         for reports. Raise ``ConfigError`` if the name of a control tag is wrong.
         """
         faults: list[str] = []
         ignored: list[str] = []
-        constants, *others = _layers(stash_page, task_args, folder, ignored)
+        local = [layers.file_layer(folder, ignored), overlay_layer(data_dir, ignored)]
+        constants, *others = _layers(local, stash_page, task_args)
         parsed = [(constants, read(constants, faults))]
         for layer in others:
             parsed.append((layer, read(layer.only(_CONTROL_TAGS), faults)))
@@ -150,14 +156,13 @@ class Settings(Options):
 
 
 def _layers(
+    local: Iterable[Layer],
     stash_page: Mapping[str, Any] | None,
     task_args: Mapping[str, Any] | None,
-    folder: Path | None,
-    faults: list[str],
 ) -> list[Layer]:
     return [
         layers.constants_layer(),
-        layers.file_layer(folder, faults),
+        *local,
         layers.page_layer(stash_page or {}),
         layers.task_layer(task_args or {}),
     ]

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from haven.setup import SetupError, processes
+from haven.setup.files import try_lock
 from haven.setup.requirements import read_requirements
 
 _log = logging.getLogger(__name__)
@@ -282,7 +283,7 @@ def _locked(path: Path) -> Iterator[IO[bytes]]:
     give_up_s = time.monotonic() + _BUILD_LIMIT_S
     waiting = False
     with path.open("ab") as lock:
-        while not _try_lock(lock):
+        while not try_lock(lock):
             if not waiting:
                 _log.info("Another task is installing the packages; waiting for it.")
                 waiting = True
@@ -293,32 +294,6 @@ def _locked(path: Path) -> Iterator[IO[bytes]]:
                 )
             time.sleep(0.2)
         yield lock
-
-
-if sys.platform == "win32":
-
-    def _try_lock(lock: IO[bytes]) -> bool:
-        import msvcrt
-
-        try:
-            lock.seek(0)
-            msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-else:
-
-    def _try_lock(lock: IO[bytes]) -> bool:
-        import fcntl
-
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError as error:  # some network disks know no locks
-            _log.debug("No lock on %s: %s", lock.name, error)
-        return True
 
 
 def _pip_environment(pip: Sequence[str]) -> dict[str, str]:

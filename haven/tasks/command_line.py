@@ -38,8 +38,9 @@ def program(store_path: Path) -> Program:
         description="Haven VLM Connector without Stash.",
         commands=("tag",),
         config=partial(_config, formatter, store_path),
-        config_source="The settings are those of haven_vlm_config.py and "
-        "haven_vlm_config.local.yaml; options override them.",
+        config_source="The settings are those of haven_vlm_config.py, "
+        "haven_vlm_config.local.yaml, and settings.json in the data folder; options override "
+        "them.",
         formatter=formatter,
     )
 
@@ -52,7 +53,10 @@ def _config(formatter: RedactingFormatter, store_path: Path, given: Namespace) -
     keys of endpoints.
     """
     try:
-        settings = Settings.load(task_args={"TAG_LIST": given.tags, "ENDPOINTS": given.endpoint})
+        settings = Settings.load(
+            task_args={"TAG_LIST": given.tags, "ENDPOINTS": given.endpoint},
+            data_dir=store_path.parent,
+        )
     except ConfigError as error:
         message = str(error)
         for name, option in _OPTIONS.items():

@@ -51,7 +51,7 @@ def run_task(request: StashRequest, data_dir: Path, log: StashLogHandler) -> str
     try:
         server = handshake(client, PLUGIN_ID)
         load = Settings.load if task.looks_at_media else Settings.load_for_undo
-        settings = load(stash_page=server.settings, task_args=for_settings)
+        settings = load(stash_page=server.settings, task_args=for_settings, data_dir=data_dir)
         log.hide(settings.secrets())
         handler = MediaHandler(
             client,

@@ -127,6 +127,21 @@ def test_undo_and_removal_need_no_setting_that_they_do_not_use(theatre):
     assert "This task goes on without what is wrong in the settings" in texts(job, "warning")
 
 
+def test_settings_in_the_data_folder_reach_a_task(theatre):
+    theatre.install()
+    (scene,) = theatre.queue(0)
+    settings = theatre.stash.config_folder / DATA / "settings.json"
+    settings.parent.mkdir(exist_ok=True)
+    settings.write_text('{"revision": 1, "settings": {"VLM_TAGGED_TAG_NAME": "Done"}}')
+    theatre.run()
+    assert "Done" in theatre.state(scene).tags
+    settings.write_text("{")
+    assert "settings.json: is no JSON" in str(theatre.run("Update Tagged Videos").error)
+    job = theatre.run(UNDO)
+    assert "is undone" in str(job.output)
+    assert "goes on without" in texts(job, "warning")
+
+
 def test_what_the_journal_does_not_know_is_counted_and_said(theatre):
     theatre.install()
     theatre.queue(0, 1)

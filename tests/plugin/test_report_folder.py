@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 
 from haven.report import RunReport, write_report
-from haven.report.folder import entries, write_whole
+from haven.report.folder import entries
 from haven.settings.settings import Settings
+from haven.setup.files import write_whole
 from tools.example_report import EXAMPLE
 from vlm_engine.errors import ConfigError
 

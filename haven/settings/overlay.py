@@ -1,0 +1,140 @@
+"""The overlay: settings that the plugin itself writes, in ``settings.json`` of its data folder.
+
+It lies between the local file, which only a user edits, and Stash's page. All functions block.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from haven.settings.layers import Layer, read
+from haven.setup.files import remove_left_over, try_lock, write_whole
+from vlm_engine import ConfigError
+
+FILE = "settings.json"
+_FOLDER = "the data folder"
+_OF_OWNER = 0o600  # it may hold API keys
+_WAIT_S, _ATTEMPT_S = 10.0, 0.02
+
+
+class RevisionError(ConfigError):
+    """The overlay was written since it was read: its revision is not the expected one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """The settings in the overlay by name, as a user writes them, and the number of its last
+    write. Without a file there are none, and the number is 0.
+    """
+
+    revision: int
+    settings: Mapping[str, Any] = field(repr=False)  # it may hold API keys
+
+
+def read_overlay(folder: Path) -> Overlay:
+    """Return the overlay in the plugin's data folder. Its values are not checked.
+
+    Raise ``ConfigError`` that names the file, for one that cannot be read or has another form.
+    """
+    path = folder / FILE
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return Overlay(0, {})
+    except OSError as error:
+        raise ConfigError(
+            f"{FILE}: cannot be read ({error.strerror or error}); let Stash's user read {path}"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, f"is no JSON ({error})") from error
+    match content:
+        case {"revision": int(revision), "settings": dict(settings), **more} if not more:
+            return Overlay(revision, settings)
+    raise _damaged(path, 'must hold "revision", a number, and "settings", each by its name')
+
+
+def write_overlay(folder: Path, changes: Mapping[str, Any], revision: int) -> Overlay:
+    """Change settings in the overlay and return it as written, with a revision one higher.
+
+    ``changes``: values by the settings' names, as they stand in JSON; None removes the setting.
+    ``revision``: of the overlay that they were made from. The file is as before or whole at any
+    moment, also if the process is killed. Only its owner may read it.
+
+    Raise ``RevisionError`` if another write came between, and ``ConfigError`` that lists the
+    faults of all values, or names the file that cannot be read or written. Then nothing is
+    written.
+    """
+    faults: list[str] = []
+    read(Layer(FILE, changes), faults)
+    if faults:
+        raise ConfigError("\n".join(faults))
+    with _written_by_one(folder):
+        before = read_overlay(folder)
+        if before.revision != revision:
+            raise RevisionError(
+                f"{FILE}: was written since (revision {before.revision}, expected {revision}); "
+                "read it again and repeat the change"
+            )
+        merged = {**before.settings, **changes}
+        after = Overlay(
+            revision + 1, {name: value for name, value in merged.items() if value is not None}
+        )
+        remove_left_over(folder)
+        write_whole(folder / FILE, _as_json(after), mode=_OF_OWNER)
+    return after
+
+
+def overlay_layer(folder: Path | None, faults: list[str]) -> Layer:
+    """Return the overlay as a layer, empty without a folder or a file. Add what is wrong with the
+    file to ``faults``.
+    """
+    settings: Mapping[str, Any] = {}
+    try:
+        settings = read_overlay(folder).settings if folder else {}
+    except ConfigError as error:
+        faults.append(str(error))
+    return Layer(FILE, settings, folder=_FOLDER)
+
+
+def _damaged(path: Path, fault: str) -> ConfigError:
+    return ConfigError(
+        f"{FILE}: {fault}; correct {path}, or delete it: then its settings are no longer set"
+    )
+
+
+def _as_json(overlay: Overlay) -> str:
+    content = {"revision": overlay.revision, "settings": dict(overlay.settings)}
+    try:
+        return json.dumps(content, indent=2, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{FILE}: cannot hold these values ({error}); write text, finite numbers, true or "
+            "false, lists and objects"
+        ) from error
+
+
+@contextmanager
+def _written_by_one(folder: Path) -> Iterator[None]:
+    """Keep other writers out. Raise ``ConfigError`` where the disk refuses, or one stays long."""
+    give_up_s = time.monotonic() + _WAIT_S
+    try:
+        with (folder / f"{FILE}.lock").open("ab") as lock:
+            while not try_lock(lock):
+                if time.monotonic() > give_up_s:
+                    raise ConfigError(
+                        f"{FILE}: another process has been writing it for {_WAIT_S:.0f} s; end "
+                        "it, and repeat the change"
+                    )
+                time.sleep(_ATTEMPT_S)
+            yield
+    except OSError as error:
+        raise ConfigError(
+            f"{FILE}: cannot be written ({error.strerror or error}); let Stash's user write to "
+            f"{folder}, and free some disk space"
+        ) from error
