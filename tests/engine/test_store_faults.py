@@ -8,7 +8,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.database_faults import LOCKER, files_no_longer_than, locked_by_another_process
+from tests.disk_faults import as_somebody_without_rights, small_file_system
 from tests.engine.stores import filled, stored, subject
 from vlm_engine.errors import StoreError
 from vlm_engine.store import (
@@ -283,28 +283,6 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
         AnswerStore(tmp_path / "file" / "store.sqlite3")
 
 
-@contextmanager
-def as_somebody_without_rights() -> Iterator[None]:
-    """Root may write everywhere, so it becomes nobody for a while."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
-@pytest.fixture
-def public() -> Iterator[Path]:
-    """A folder that everybody can reach, unlike pytest's own."""
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
-
-
 @pytest.mark.parametrize("existing", [False, True])
 def test_a_read_only_folder_is_named_with_the_remedy(public, existing):
     path = public / "data" / "store.sqlite3"
@@ -337,17 +315,6 @@ def add_many(store: AnswerStore, added: list[StoredAnswer]) -> None:
         answer = stored(number)
         store.add(subject(0), answer)
         added.append(answer)
-
-
-@contextmanager
-def small_file_system(folder: Path) -> Iterator[None]:
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("this user may not mount a file system")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 FULL = r"its disk is full.* Make room there"

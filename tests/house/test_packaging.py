@@ -73,6 +73,7 @@ def test_every_link_of_the_plugin_leads_to_something_in_it(tmp_path):
     [
         ("vlm_engine", {"av", "PIL", "numpy", "aiohttp", "pydantic", "yaml"}),
         ("vlm_engine.config.models", {"av", "PIL", "numpy", "aiohttp"}),
+        ("vlm_engine.checkup.machine", {"av", "PIL", "numpy", "aiohttp"}),
         ("vlm_engine.engine", {"av", "PIL", "numpy"}),
         ("vlm_engine.cli.running", {"av", "PIL", "numpy", "aiohttp", "pydantic"}),
     ],

@@ -116,14 +116,15 @@ class ThreadPool:
                 self._free += count
 
 
-def _processors() -> int:
+def processors() -> int:
+    """Return the number of processors that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # macOS and Windows do not have it
         return os.cpu_count() or 1
 
 
-DECODING_THREADS = ThreadPool(_processors())
+DECODING_THREADS = ThreadPool(processors())
 
 
 @contextmanager
