@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import takewhile
 from typing import Any
 
 from vlm_engine.testing.behaviour import Refusal, RefusalError
@@ -96,6 +97,12 @@ def texts(body: Mapping[str, Any]) -> list[str]:
     return [str(part["text"]) for part in parts(body) if part.get("type") == "text"]
 
 
+def text_before_pictures(body: Mapping[str, Any]) -> str:
+    """Return the texts in front of the first picture: all that questions may have in common."""
+    before = takewhile(lambda part: part.get("type") != "image_url", parts(body))
+    return "".join(str(part.get("text", "")) for part in before)
+
+
 def parts(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return every content part in the messages, in order; a bare string is a part of type text."""
     found: list[Mapping[str, Any]] = []
@@ -157,7 +164,7 @@ def write(request: AnswerRequest, *beliefs: Mapping[str, float]) -> list[Token]:
     first = beliefs[0]
     if request.style is Style.PROSE:
         named = ", ".join(tag for tag in request.candidates if first[tag] > 0.5)
-        return _plain(_PIECE.findall(named or "none"))
+        return prose(named or "none")
     if request.style is Style.NAMES:
         return _lines(request.candidates, first)
     if request.style is Style.VERDICTS:
@@ -165,6 +172,11 @@ def write(request: AnswerRequest, *beliefs: Mapping[str, float]) -> list[Token]:
     else:
         tokens = _lists(request, beliefs)
     return [Token("```json\n"), *tokens, Token("\n```")] if request.fenced else tokens
+
+
+def prose(text: str) -> list[Token]:
+    """Return a text as tokens that the model is sure of."""
+    return _plain(_PIECE.findall(text))
 
 
 def _plain(pieces: Iterable[str]) -> list[Token]:

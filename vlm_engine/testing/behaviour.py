@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 HOST = "127.0.0.1"
 MODEL = "sandbox-vlm"
+_PIXELS_PER_TOKEN = 784
 
 
 class Profile(StrEnum):
@@ -38,6 +41,30 @@ class Fault(StrEnum):
     BLANKS = "blanks"
 
 
+class Sight(StrEnum):
+    """The way from the pictures of a request to its reply.
+
+    - ``DROPPED``: pictures never reach the model, so ``prompt_tokens`` do not grow with them.
+    - ``BLIND``: pictures are read, but any picture's answer is that of one with ``always_sees``.
+    - ``STALE``: an answer is about the pictures of the request that arrived before.
+    - ``SWAPPING``: of requests that are worked on at once, each gets the answer of another.
+    - ``GIBBERISH``: random tokens, whatever the form asked for.
+    - ``REFUSING``: an apology in place of each answer.
+    - ``REFUSAL_FIELD``: the apology in the field ``refusal``, and no content.
+    - ``FILTERED``: no content, since a filter took it away.
+    """
+
+    SOUND = "sound"
+    DROPPED = "dropped"
+    BLIND = "blind"
+    STALE = "stale"
+    SWAPPING = "swapping"
+    GIBBERISH = "gibberish"
+    REFUSING = "refusing"
+    REFUSAL_FIELD = "refusal-field"
+    FILTERED = "filtered"
+
+
 @dataclass(slots=True)
 class Behaviour:
     """Settings of an endpoint. Every attribute may be changed while it runs, from any thread.
@@ -51,7 +78,13 @@ class Behaviour:
     - An empty ``api_key`` lets every request in.
     - Without ``offers_schema``, a ``response_format`` is refused. Without ``offers_logprobs``, the
       wish for log-probabilities is ignored.
-    - With ``thinks``, the model thinks before it answers, unless the request turns that off.
+    - With ``thinks``, the model thinks before it answers, unless the request turns that off. It
+      writes ``thought_tokens`` before each answer whatever the request says; where they use up the
+      budget, no answer follows.
+    - ``sight``: see there; ``always_sees`` are the tags that a model without pictures sees.
+    - Pictures are reduced to ``longest_side`` pixels before they are seen and counted, if that is
+      set, and have ``least_picture_tokens`` at least.
+    - Replies name ``answers_as`` as their model, if that is set, instead of the one asked for.
     - A request may hold ``most_pictures`` pictures.
     - Without ``loaded``, the first question loads the model, and it is listed as loaded only then.
     """
@@ -76,13 +109,34 @@ class Behaviour:
     context_tokens: int = 32768
     queue: int | None = None
     thinks: bool = False
+    thought_tokens: int = 0
+    sight: Sight = Sight.SOUND
+    always_sees: tuple[str, ...] = ()
+    longest_side: int = 0
+    least_picture_tokens: int = 0
+    answers_as: str = ""
     loaded: bool = True
     most_pictures: int = 16
+
+    def picture_tokens(self, width: int, height: int) -> int:
+        """Return the tokens of a picture with these sides in pixels."""
+        return max(self.least_picture_tokens, round(width * height / _PIXELS_PER_TOKEN))
 
     def time_s(self, picture_tokens: int, answer_tokens: int) -> float:
         """Return how long a request is worked on."""
         answering_s = self.answer_token_s * answer_tokens
         return self.latency_s + self.picture_token_s * picture_tokens + answering_s
+
+
+UNSOUND: Mapping[str, Mapping[str, Any]] = {
+    **{sight.value: {"sight": sight} for sight in Sight if sight is not Sight.SOUND},
+    "shrinking": {"longest_side": 500},
+    "enlarging": {"least_picture_tokens": 1024},
+    "thinking": {"thought_tokens": 120},
+    "overthinking": {"thought_tokens": 1_000_000},
+    "wrong-model": {"answers_as": "another-vlm"},
+}
+"""What servers get wrong, by name: the arguments that make a ``Behaviour`` do it."""
 
 
 @dataclass(slots=True)
@@ -91,7 +145,8 @@ class Counters:
 
     ``answered`` counts requests, whatever the number of their pictures; ``failed`` counts by the
     name of the fault or of the refusal. ``in_flight`` includes requests that wait. An image has
-    about one token for 784 pixels. ``frame_numbers`` are in the order of the answers.
+    about one token for 784 pixels. Thoughts count as part of an answer. ``frame_numbers`` are those
+    of the pictures sent, in the order of the answers.
     """
 
     requests: int = 0

@@ -15,6 +15,7 @@ from vlm_engine.testing.answers import END, Token
 from vlm_engine.testing.behaviour import Behaviour, Profile, Refusal, RefusalError
 
 Body = Mapping[str, Any]
+LETTERS_PER_TOKEN = 4
 THOUGHT = "The user asks for tags. I look at the picture, and at each tag of the list in turn."
 
 _MESSAGES = {
@@ -33,6 +34,12 @@ _MESSAGES = {
 }
 
 
+def thought_of(tokens: int) -> str:
+    """Return a thought of so many tokens."""
+    letters = LETTERS_PER_TOKEN * tokens
+    return (f"{THOUGHT} " * (letters // len(THOUGHT) + 1))[:letters]
+
+
 @dataclass(frozen=True, slots=True)
 class WrittenAnswer:
     """Text of an answer, its thoughts, and the tokens whose log-probabilities are reported."""
@@ -40,6 +47,20 @@ class WrittenAnswer:
     content: str
     stream: tuple[Token, ...]
     thought: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of a prompt and of what was written, and the times that they took.
+
+    ``cached``: those of the prompt that the server had read for the request before.
+    """
+
+    prompt: int
+    written: int
+    cached: int = 0
+    prompt_s: float = 0.0
+    written_s: float = 0.0
 
 
 class ServerDialect:
@@ -119,18 +140,28 @@ class ServerDialect:
         """Return the body for a failure of the server."""
         return _error(message, "server_error", status)
 
+    def thought_tokens(self, body: Body) -> int:
+        """Return how many tokens the model thinks before it answers this request."""
+        thought = len(THOUGHT) // LETTERS_PER_TOKEN if self.thinks(body) else 0
+        return self.behaviour.thought_tokens or thought
+
     def thinks(self, body: Body) -> bool:
-        """Return True if the model thinks before it answers this request."""
+        """Return True if the model thinks where the request lets it."""
         if self.thinking_is_template:
             template = body.get("chat_template_kwargs") or {}
             return self.behaviour.thinks and template.get("enable_thinking") is not False
         return self.behaviour.thinks and body.get("reasoning_effort") != "none"
 
-    def write(self, tokens: Sequence[Token], body: Body) -> WrittenAnswer:
-        """Return the answer that the model gave as ``tokens``."""
+    def write(self, tokens: Sequence[Token], body: Body, thought: str = "") -> WrittenAnswer:
+        """Return the answer that the model gave as ``tokens``, after a thought."""
         content = "".join(token.text for token in tokens if token.text != END)
-        thought = THOUGHT if self.thinks(body) else ""
         return WrittenAnswer(content, tuple(tokens), thought)
+
+    def reported(self, usage: Usage) -> dict[str, Any]:
+        """Return the fields of a reply that tell what it took."""
+        total = usage.prompt + usage.written
+        tokens = {"prompt_tokens": usage.prompt, "completion_tokens": usage.written}
+        return {"usage": {**tokens, "total_tokens": total}}
 
     def logprobs(self, stream: Sequence[Token], alternatives: int) -> Any:
         """Return the ``logprobs`` of a choice."""
@@ -210,9 +241,9 @@ class LMStudio(ServerDialect):
         codes = {Refusal.KEY: "invalid_api_key", Refusal.MODEL: "model_not_found"}
         return status, _error(message, "invalid_request_error", codes.get(error.kind))
 
-    def write(self, tokens: Sequence[Token], body: Body) -> WrittenAnswer:
-        answer = super().write(tokens, body)
-        if answer.thought and body.get("response_format"):
+    def write(self, tokens: Sequence[Token], body: Body, thought: str = "") -> WrittenAnswer:
+        answer = super().write(tokens, body, thought)
+        if thought and tokens and body.get("response_format"):
             return WrittenAnswer("", answer.stream, answer.content)
         return answer
 
@@ -326,13 +357,21 @@ class LlamaCpp(ServerDialect):
         kind = kinds.get(error.kind, other)
         return status, {"error": {"code": status, "message": message, "type": kind}}
 
-    def write(self, tokens: Sequence[Token], body: Body) -> WrittenAnswer:
-        answer = super().write(tokens, body)
-        if not body.get("response_format"):
+    def write(self, tokens: Sequence[Token], body: Body, thought: str = "") -> WrittenAnswer:
+        answer = super().write(tokens, body, thought)
+        if not tokens or not body.get("response_format"):
             return replace(answer, stream=tuple(map(_with_empty_end, tokens)))
         unmasked = [Token(token.text, _unmasked(token)) for token in tokens]
         stream = (Token("```json\n"), *unmasked, Token("\n```"))
-        return WrittenAnswer(answer.content, stream, answer.thought)
+        return replace(answer, stream=stream)
+
+    def reported(self, usage: Usage) -> dict[str, Any]:
+        fields = super().reported(usage)
+        fields["usage"]["prompt_tokens_details"] = {"cached_tokens": usage.cached}
+        timings = {"cache_n": usage.cached, "prompt_n": usage.prompt - usage.cached}
+        timings |= {"predicted_n": usage.written}
+        times = {"prompt_ms": 1e3 * usage.prompt_s, "predicted_ms": 1e3 * usage.written_s}
+        return {**fields, "timings": {**timings, **times}}
 
     def logprobs(self, stream: Sequence[Token], alternatives: int) -> Any:
         logprobs: dict[str, Any] = super().logprobs(stream, alternatives)
@@ -374,12 +413,12 @@ class VLLM(ServerDialect):
             return 400, "Non-base64 digit found"
         return super().message(error)
 
-    def write(self, tokens: Sequence[Token], body: Body) -> WrittenAnswer:
-        answer = super().write(tokens, body)
-        if not body.get("response_format"):
+    def write(self, tokens: Sequence[Token], body: Body, thought: str = "") -> WrittenAnswer:
+        answer = super().write(tokens, body, thought)
+        if not tokens or not body.get("response_format"):
             return answer
         stream = (*(part for token in tokens for part in _split(token)), Token(END))
-        return WrittenAnswer(answer.content, stream, answer.thought)
+        return replace(answer, stream=stream)
 
     def logprobs(self, stream: Sequence[Token], alternatives: int) -> Any:
         logprobs: dict[str, Any] = super().logprobs(stream, alternatives)

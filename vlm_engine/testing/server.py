@@ -10,16 +10,32 @@ import io
 import json
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from aiohttp import web
 from PIL import Image, UnidentifiedImageError
 
-from vlm_engine.testing import answers, glyphs
-from vlm_engine.testing.behaviour import HOST, Behaviour, Counters, Fault, Refusal, RefusalError
-from vlm_engine.testing.dialects import DIALECTS, THOUGHT, ServerDialect
+from vlm_engine.testing import answers, glyphs, shapes
+from vlm_engine.testing.behaviour import (
+    HOST,
+    Behaviour,
+    Counters,
+    Fault,
+    Refusal,
+    RefusalError,
+    Sight,
+)
+from vlm_engine.testing.dialects import (
+    DIALECTS,
+    LETTERS_PER_TOKEN,
+    ServerDialect,
+    Usage,
+    thought_of,
+)
+from vlm_engine.testing.sight import Draft, Eyes, instead_of_answer
 from vlm_engine.testing.threads import on_loop
 
 _NO_ANSWER: dict[Fault, tuple[int, str]] = {
@@ -27,7 +43,19 @@ _NO_ANSWER: dict[Fault, tuple[int, str]] = {
     Fault.UNAVAILABLE: (503, "Loading model"),
     Fault.SERVER_ERROR: (500, "EngineCore encountered an issue."),
 }
-_NOTHING = glyphs.Shown(frozenset(), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Prompt:
+    """The contents of each picture, the tokens of all, and those of the whole prompt.
+
+    ``cached_tokens``: those of text that the request before had, too.
+    """
+
+    contents: list[glyphs.Shown]
+    picture_tokens: int
+    tokens: int
+    cached_tokens: int
 
 
 class SandboxVLM:
@@ -41,6 +69,8 @@ class SandboxVLM:
         self.counters = Counters()
         self.port = port
         self._faults_due = 0.0
+        self._eyes = Eyes()
+        self._text_before = ""
         self._working = 0
         self._freed = asyncio.Event()
         self._listener: socket.socket | None = None
@@ -191,45 +221,80 @@ class SandboxVLM:
         if fault is Fault.ERROR_BODY:
             return web.json_response({"error": "model crashed while answering"})
         words = {"content": "k42H2 tru. the the %fal"}
-        return web.json_response(_envelope(behaviour.models[0], words, "stop", None, (100, 12)))
+        reply = _envelope(behaviour.models[0], words, "stop", None)
+        return web.json_response(reply | self._dialect.reported(Usage(100, 12)))
 
     async def _answer(self, body: dict[str, Any], fault: Fault) -> web.Response:
-        behaviour, counters = self.behaviour, self.counters
+        behaviour = self.behaviour
         self._dialect.check(body)
         request = answers.requested(body)
-        images = self._images(body)
-        image_tokens = sum(round(image.width * image.height / 784) for image in images)
-        prompt_tokens = image_tokens + sum(map(len, answers.texts(body))) // 4
-        if prompt_tokens > behaviour.context_tokens:
-            if not self._dialect.drops_overflow:
-                raise RefusalError(Refusal.LENGTH, str(prompt_tokens))
-            prompt_tokens, image_tokens, images = behaviour.context_tokens, 0, []
-        contents = [glyphs.read(image) for image in images] or [_NOTHING] * len(request.keys)
-        beliefs = [{tag: self.belief(tag, one) for tag in request.candidates} for one in contents]
-        tokens = answers.write(request, *beliefs)
-        if fault is Fault.BLANKS and body.get("response_format"):
-            tokens = [answers.Token('{ "'), *[answers.Token("\n")] * 5000]
-        kept = tokens[: self._limit(body, len(tokens))]
-        if fault is Fault.TRUNCATED:
-            kept = kept[: len(tokens) // 2]
+        prompt = self._prompt(body)
+        contents = self._eyes.arrive(behaviour, prompt.contents, len(request.keys))
+        draft = self._draft(body, request, contents, fault)
         async with self._slot():
-            await asyncio.sleep(behaviour.time_s(image_tokens, len(kept)))
+            written = self._thoughts(body) + len(draft.tokens)
+            seconds = behaviour.time_s(prompt.picture_tokens, written)
+            others = await self._eyes.work(behaviour, contents, seconds)
+        if others is not contents:
+            draft = self._draft(body, request, others, fault)
         behaviour.loaded = True
+        self._count(prompt, self._thoughts(body) + len(draft.tokens), fault)
+        return self._completion(body, prompt, draft)
+
+    def _prompt(self, body: dict[str, Any]) -> _Prompt:
+        behaviour = self.behaviour
+        images = self._images(body)
+        picture_tokens = sum(behaviour.picture_tokens(*image.size) for image in images)
+        tokens = picture_tokens + sum(map(len, answers.texts(body))) // LETTERS_PER_TOKEN
+        if tokens > behaviour.context_tokens:
+            if not self._dialect.drops_overflow:
+                raise RefusalError(Refusal.LENGTH, str(tokens))
+            return _Prompt([], 0, behaviour.context_tokens, 0)
+        text, before = answers.text_before_pictures(body), self._text_before
+        self._text_before = text
+        cached = len(text) // LETTERS_PER_TOKEN if text == before else 0
+        return _Prompt([_contents(image) for image in images], picture_tokens, tokens, cached)
+
+    def _draft(
+        self,
+        body: dict[str, Any],
+        request: answers.AnswerRequest,
+        contents: Sequence[glyphs.Shown],
+        fault: Fault,
+    ) -> Draft:
+        """Return the reply as far as the budget lets it go."""
+        draft = instead_of_answer(self.behaviour, body)
+        if draft is None:
+            beliefs = [
+                {tag: self.belief(tag, one) for tag in request.candidates} for one in contents
+            ]
+            draft = Draft(answers.write(request, *beliefs))
+        if fault is Fault.BLANKS and body.get("response_format"):
+            draft = Draft([answers.Token('{ "'), *[answers.Token("\n")] * 5000])
+        kept = draft.tokens[: self._budget(body) - self._thoughts(body)]
+        if fault is Fault.TRUNCATED:
+            kept = kept[: len(draft.tokens) // 2]
+        is_whole = len(kept) == len(draft.tokens)
+        return draft if is_whole else replace(draft, tokens=kept, finish="length")
+
+    def _budget(self, body: dict[str, Any]) -> int:
+        """Return how many tokens the thoughts and the answer may have together."""
+        limit = body.get("max_completion_tokens") or body.get("max_tokens")
+        return int(limit or self.behaviour.context_tokens)
+
+    def _thoughts(self, body: dict[str, Any]) -> int:
+        return min(self._dialect.thought_tokens(body), self._budget(body))
+
+    def _count(self, prompt: _Prompt, written: int, fault: Fault) -> None:
+        counters = self.counters
         if fault is Fault.NONE:
             counters.answered += 1
         else:
             counters.failed[fault] += 1
-        counters.image_tokens += image_tokens
-        counters.answer_tokens += len(kept)
-        numbers = [one.frame_number for one in contents]
+        counters.image_tokens += prompt.picture_tokens
+        counters.answer_tokens += written
+        numbers = [one.frame_number for one in prompt.contents]
         counters.frame_numbers += [number for number in numbers if number is not None]
-        return self._completion(body, kept, prompt_tokens, cut=len(kept) < len(tokens))
-
-    def _limit(self, body: dict[str, Any], needed: int) -> int:
-        """Return how many tokens the answer may have, after the thoughts."""
-        limit = body.get("max_completion_tokens") or body.get("max_tokens")
-        thought = len(THOUGHT) // 4 if self._dialect.thinks(body) else 0
-        return max(1, limit - thought) if limit else needed
 
     def _images(self, body: dict[str, Any]) -> list[Image.Image]:
         pictures = [part for part in answers.parts(body) if part.get("type") == "image_url"]
@@ -239,7 +304,10 @@ class SandboxVLM:
         if len(pictures) > most:
             message = f"At most {most} image(s) may be provided in one prompt."
             raise RefusalError(Refusal.REQUEST, message)
-        return [_opened(part["image_url"]["url"]) for part in pictures]
+        if self.behaviour.sight is Sight.DROPPED:
+            return []
+        images = [_opened(part["image_url"]["url"]) for part in pictures]
+        return [_reduced(image, self.behaviour.longest_side) for image in images]
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
@@ -260,7 +328,13 @@ class SandboxVLM:
     def belief(self, tag: str, contents: glyphs.Shown) -> float:
         """Return the probability that the model gives a tag: clear when right, faint when wrong."""
         present = glyphs.code(tag) in contents.codes
-        chance, strength = _draws(self.behaviour.seed, contents.frame_number, tag)
+        # Pictures without a number differ by what they show.
+        content = (
+            contents.frame_number
+            if contents.frame_number is not None
+            else sorted(contents.codes) or None
+        )
+        chance, strength = _draws(self.behaviour.seed, content, tag)
         wrong = chance < self.error_rate(contents, present)
         confidence = 0.55 + 0.2 * strength if wrong else 0.9 + 0.09 * strength
         return confidence if present != wrong else 1 - confidence
@@ -269,20 +343,27 @@ class SandboxVLM:
         """Return the probability of a wrong verdict on a tag that is, or is not, in the picture."""
         return self.behaviour.miss_rate if is_there else self.behaviour.false_alarm_rate
 
-    def _completion(
-        self, body: dict[str, Any], tokens: list[answers.Token], prompt_tokens: int, *, cut: bool
-    ) -> web.Response:
-        dialect = self._dialect
-        answer = dialect.write(tokens, body)
+    def _completion(self, body: dict[str, Any], prompt: _Prompt, draft: Draft) -> web.Response:
+        behaviour, dialect, thoughts = self.behaviour, self._dialect, self._thoughts(body)
+        form = {**body, "response_format": None} if draft.is_free else body
+        answer = dialect.write(draft.tokens, form, thought_of(thoughts))
         logprobs = None
-        if body.get("logprobs") and self.behaviour.offers_logprobs:
+        if body.get("logprobs") and behaviour.offers_logprobs and draft.field == "content":
             logprobs = dialect.logprobs(answer.stream, body.get("top_logprobs") or 0)
-        message = {"content": answer.content}
+        message = {"content": None, draft.field: answer.content}
         if answer.thought:
             message[dialect.thought_field] = answer.thought
-        finish, counts = "length" if cut else "stop", (prompt_tokens, len(answer.stream))
-        envelope = _envelope(str(body.get("model")), message, finish, logprobs, counts)
-        return web.json_response(envelope, headers=dialect.headers)
+        written = thoughts + len(answer.stream)
+        usage = Usage(
+            prompt.tokens,
+            written,
+            prompt.cached_tokens,
+            behaviour.picture_token_s * prompt.picture_tokens,
+            behaviour.answer_token_s * written,
+        )
+        model = behaviour.answers_as or str(body.get("model") or behaviour.models[0])
+        reply = _envelope(model, message, draft.finish, logprobs) | dialect.reported(usage)
+        return web.json_response(reply, headers=dialect.headers)
 
 
 async def _body(request: web.Request) -> dict[str, Any]:
@@ -304,17 +385,27 @@ def _opened(url: str) -> Image.Image:
     return image
 
 
+def _reduced(image: Image.Image, longest_side: int) -> Image.Image:
+    if longest_side:
+        image.thumbnail((longest_side, longest_side))
+    return image
+
+
+def _contents(image: Image.Image) -> glyphs.Shown:
+    contents = glyphs.read(image)
+    if contents.frame_number is not None:
+        return contents
+    return replace(contents, codes=frozenset(map(glyphs.code, shapes.read(image))))
+
+
 def _draws(*what: object) -> tuple[float, float]:
     """Return two numbers in [0, 1) that depend on ``what`` alone."""
     digest = hashlib.sha256(json.dumps(what).encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64, int.from_bytes(digest[8:16], "big") / 2**64
 
 
-def _envelope(
-    model: str, message: dict[str, Any], finish: str, logprobs: Any, tokens: tuple[int, int]
-) -> dict[str, Any]:
+def _envelope(model: str, message: dict[str, Any], finish: str, logprobs: Any) -> dict[str, Any]:
     message = {"role": "assistant", **message}
-    prompt, completion = tokens
     return {
         "id": "chatcmpl-sandbox",
         "object": "chat.completion",
@@ -323,11 +414,6 @@ def _envelope(
         "choices": [
             {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": finish}
         ],
-        "usage": {
-            "prompt_tokens": prompt,
-            "completion_tokens": completion,
-            "total_tokens": prompt + completion,
-        },
     }
 
 
