@@ -29,6 +29,11 @@ _EXIT_CODES = (
     f"work; {INTERRUPTED} interrupted"
 )
 PROFILES = ("plain", "lmstudio", "ollama", "llamacpp", "vllm", "sglang", "litellm")
+UNSOUND = (
+    *("dropped", "blind", "stale", "swapping", "gibberish"),
+    *("refusing", "refusal-field", "filtered"),
+    *("shrinking", "enlarging", "thinking", "overthinking", "wrong-model"),
+)
 PURPOSES = ("scan", "second look", "edge", "still")
 _SHORT_OPTIONS = {
     "search.frame_interval_s": "--frame-interval",
@@ -269,6 +274,12 @@ def _serve(command: argparse.ArgumentParser) -> None:
         default="plain",
         help="the server to imitate (default: plain)",
     )
+    command.add_argument(
+        "--unsound",
+        choices=UNSOUND,
+        metavar="KIND",
+        help=f"what it gets wrong (default: nothing): {', '.join(UNSOUND)}",
+    )
     command.add_argument("--port", type=int, default=0, metavar="N", help="default: a free port")
     command.add_argument(
         "--model", default="", metavar="NAME", help="the name of its model (default: sandbox-vlm)"
@@ -387,8 +398,8 @@ _COMMANDS: dict[str, tuple[str, str, tuple[_Add, ...]]] = {
         "run an endpoint that needs no model, to try things with",
         "Runs an endpoint on this machine that answers like a vision model behind a server that "
         "people use, until it is "
-        "interrupted. It recognises what vlm_engine.testing.glyphs has drawn into a picture, and "
-        "nothing else.",
+        "interrupted. It recognises what vlm_engine.testing.glyphs has drawn into a picture, the "
+        "shapes of the check's test pictures, and nothing else.",
         (_serve,),
     ),
 }

@@ -10,7 +10,7 @@ from argparse import Namespace
 from vlm_engine.cli.arguments import DONE
 from vlm_engine.cli.output import show
 from vlm_engine.errors import ConfigError
-from vlm_engine.testing import MODEL, Behaviour, Profile, SandboxVLM
+from vlm_engine.testing import MODEL, UNSOUND, Behaviour, Profile, SandboxVLM
 
 
 def serve(given: Namespace) -> int:
@@ -22,7 +22,8 @@ def serve(given: Namespace) -> int:
         contextlib.suppress(KeyboardInterrupt),
         asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner,
     ):
-        runner.run(_serve(_behaviour(given), given.port))
+        flaw = f"; unsound: {given.unsound}" if given.unsound else ""
+        runner.run(_serve(_behaviour(given), given.port, flaw))
     return DONE
 
 
@@ -34,16 +35,18 @@ def _behaviour(given: Namespace) -> Behaviour:
         latency_s=given.latency,
         miss_rate=given.miss_rate,
         false_alarm_rate=given.false_alarm_rate,
+        **UNSOUND.get(given.unsound, {}),
     )
 
 
-async def _serve(behaviour: Behaviour, port: int) -> None:
+async def _serve(behaviour: Behaviour, port: int, flaw: str) -> None:
     async with contextlib.AsyncExitStack() as open_here:
         try:
             vlm = await open_here.enter_async_context(SandboxVLM(behaviour, port=port))
         except (OSError, OverflowError) as error:
             raise ConfigError(f"--port {port}: nothing can be served there: {error}") from error
-        show(f"{vlm.url} has the model {behaviour.models[0]} and the ways of {behaviour.profile}\n")
+        ways = f"the model {behaviour.models[0]} and the ways of {behaviour.profile}{flaw}"
+        show(f"{vlm.url} has {ways}\n")
         await _interrupted()
 
 
