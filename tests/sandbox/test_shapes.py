@@ -7,11 +7,11 @@ import io
 import av
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from sandbox.videos import VideoSpec, generate
 from sandbox.world import SPORT_TAGS
-from vlm_engine.checkup.cards import CARDS, COLOURS, Card, card_jpeg
+from vlm_engine.checkup.cards import BACKGROUND, CARDS, COLOURS, Card, card_jpeg
 from vlm_engine.testing import glyphs, shapes
 
 
@@ -52,6 +52,14 @@ def test_a_shape_of_another_colour_is_none():
 def test_a_shape_turned_over_is_none():
     turned = picture(CARDS[0]).transpose(Image.Transpose.ROTATE_180)
     assert shapes.read(turned) == {"Red circle", "Blue square"}
+
+
+def test_an_outline_of_the_right_colour_is_none():
+    image = Image.new("RGB", (512, 288), BACKGROUND)
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((40, 80, 170, 210), outline=COLOURS["Red circle"], width=12)
+    draw.rectangle((240, 80, 370, 210), outline=COLOURS["Blue square"], width=12)
+    assert shapes.read(image) == frozenset()
 
 
 def test_no_frame_of_a_video_shows_a_shape(tmp_path):
