@@ -207,6 +207,19 @@ def test_searches_go_with_their_video_and_tables_of_others_stay(path):
         assert db.execute("SELECT count(*) FROM answer").fetchall() == [(0,)]
 
 
+def test_sizes_are_those_of_finished_searches_latest_first(path):
+    clock = Clock()
+    with AnswerStore(path, clock=clock) as store:
+        for video, looks in ((subject(1), 3), (subject(2), 5), (subject(1, "other"), 7)):
+            clock.now_s += HOUR_S
+            store.add_all([(video, stored(1500 * look)) for look in range(1, looks + 1)])
+            store.add_search(video, StoredSearch(("Foul",), "settings"))
+        store.add(subject(3), stored(9000))
+        assert store.search_sizes("model", "words") == [(7.5, 5), (4.5, 3)]
+        assert store.search_sizes("model", "words", most=1) == [(7.5, 5)]
+        assert store.search_sizes("model", "other words") == []
+
+
 def test_pairs_add_up_and_outlive_their_videos(tmp_path):
     path, key = tmp_path / "store.sqlite3", PairKey("512 or 1024", "Foul", True)
     with AnswerStore(path) as store:

@@ -174,6 +174,21 @@ class AnswerStore:
                 row,
             )
 
+    def search_sizes(self, model: str, wording: str, most: int = 200) -> list[tuple[float, int]]:
+        """Return the last time asked about, in seconds, and the number of answers of each video
+        with a finished search, the latest used first.
+        """
+        with self._using():
+            rows = self._db.execute(
+                "SELECT max(look_ms), count(*) FROM (SELECT id, used FROM answer_subject"
+                " WHERE model = ? AND wording = ?"
+                " AND EXISTS (SELECT 1 FROM answer_search WHERE subject = answer_subject.id)"
+                " ORDER BY used DESC LIMIT ?) AS video JOIN answer ON subject = video.id"
+                " GROUP BY video.id ORDER BY used DESC",
+                (model, wording, most),
+            ).fetchall()
+        return [(look_ms / 1000, answers) for look_ms, answers in rows]
+
     def terms(self, subject: Subject, settings: str) -> list[str]:
         """Return the terms on which ``subject`` was searched with these settings, oldest first."""
         with self._using():
