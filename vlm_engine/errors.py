@@ -33,6 +33,7 @@ key.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Self
 
 
@@ -136,6 +137,15 @@ class TimedOutError(ServerError):
     """The server gave no answer in time."""
 
 
+class ReplyFault(StrEnum):
+    """The reason why a reply cannot be read."""
+
+    UNREADABLE = "it does not answer the question"
+    WITHHELD = "a filter of the service withheld it"
+    REFUSED = "the model refused"
+    ONLY_THOUGHT = "the model only thought"
+
+
 class ReplyError(ClientError):
     """A reply cannot be read as an answer.
 
@@ -144,11 +154,18 @@ class ReplyError(ClientError):
     """
 
     def __init__(
-        self, message: str, *, endpoint: str = "", raw: str = "", seconds: float = 0.0
+        self,
+        message: str,
+        *,
+        endpoint: str = "",
+        raw: str = "",
+        seconds: float = 0.0,
+        fault: ReplyFault = ReplyFault.UNREADABLE,
     ) -> None:
         super().__init__(message, endpoint=endpoint)
         self.raw = raw
         self.seconds = seconds
+        self.fault = fault
 
 
 class NoEndpointError(VLMEngineError, ExceptionGroup[ClientError]):

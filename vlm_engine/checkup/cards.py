@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from PIL import Image, ImageDraw
 
 from vlm_engine.config.models import ModelConfig
-from vlm_engine.types import Form, Question
+from vlm_engine.types import Form, Frame, Question
 
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
@@ -121,6 +121,17 @@ CARDS = tuple(
     Card(number, frozenset(CARD_TAGS[int(shape)] for shape in line))
     for number, line in enumerate(_LINES)
 )
+
+
+def together(cards: Sequence[Card]) -> Question:
+    """Return one question about several cards, each a small picture."""
+    first, *rest = (card.question() for card in cards)
+    width, height = 512, 512 * _HEIGHT // _WIDTH
+    more = tuple(
+        Frame(float(time_s), width, height, question.jpeg)
+        for time_s, question in enumerate(rest, 1)
+    )
+    return replace(first, time_s=0.0, more=more)
 
 
 def card_model(model: ModelConfig) -> ModelConfig:

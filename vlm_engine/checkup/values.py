@@ -71,17 +71,17 @@ class Section:
         }
 
 
-def ok(what: str, text: str, **figures: float | str | bool | None) -> Finding:
+def ok(what: str, text: str, /, **figures: float | str | bool | None) -> Finding:
     """Return a finding that needs no attention."""
     return Finding(Severity.OK, what, text, figures)
 
 
-def note(what: str, text: str, **figures: float | str | bool | None) -> Finding:
+def note(what: str, text: str, /, **figures: float | str | bool | None) -> Finding:
     """Return a finding for information."""
     return Finding(Severity.NOTE, what, text, figures)
 
 
-def wrong(what: str, text: str, **figures: float | str | bool | None) -> Finding:
+def wrong(what: str, text: str, /, **figures: float | str | bool | None) -> Finding:
     """Return a finding that must be fixed."""
     return Finding(Severity.WRONG, what, text, figures)
 

@@ -144,6 +144,21 @@ class OpenAIClient(Client):
         """Return the cost of a question with a picture of so many pixels. See ``Client``."""
         return self.prices.cost(pixels)
 
+    async def text_tokens(self, question: Question, *, timeout_s: float) -> int:
+        """Return the number of tokens of the question's text; 0 if the server does not tell.
+
+        Sends one request, without a picture. Raises as ``ask``.
+        """
+        options = RequestOptions(self._features, 1)
+        text = replace(question, jpeg=b"", pixels=0)
+        body, _ = await self._complete(text, options, timeout_s)
+        return reply.tokens(body, "prompt_tokens")
+
+    @property
+    def features(self) -> frozenset[Feature]:
+        """The parts of a request that the server takes, as far as known."""
+        return self._features
+
     def first_body(self, question: Question) -> bytes:
         """Return the request body that ``ask`` would send first. Sends nothing."""
         return self._bodies.encoded(question, self._name, self._first_options(question))
@@ -346,7 +361,9 @@ class OpenAIClient(Client):
             raw = quoted(error.raw, self._key)
             words = f'{error.args[0]}: "{raw}"' if raw else error.args[0]
             # From None: its cause holds the whole reply.
-            raise ReplyError(words, endpoint=self.label, raw=raw, seconds=request.seconds) from None
+            raise ReplyError(
+                words, endpoint=self.label, raw=raw, seconds=request.seconds, fault=error.fault
+            ) from None
         if not read.has_tokens and not self.lacks_confidence:
             self.lacks_confidence = True
             level = logging.INFO if self._model.model_return_confidence else logging.DEBUG

@@ -131,7 +131,9 @@ class Bodies:
         self._letters = lru_cache(_CACHED)(self._count_letters)
 
     def encoded(self, question: Question, name: str, options: RequestOptions) -> bytes:
-        """Return the bytes. ``name``: as in ``body``."""
+        """Return the bytes. ``name``: as in ``body``. Without a picture, only texts are sent."""
+        if not question.jpeg:
+            return json.dumps(body(question, name, self._model, options)).encode("ascii")
         times_s = question.times_s if question.more or self._uses_time else (None,)
         first, *rest = self._texts(question.tags, question.form, times_s, name, options)
         jpegs = (question.jpeg, *(frame.jpeg for frame in question.more))

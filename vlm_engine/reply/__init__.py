@@ -6,5 +6,6 @@ that can only mean one thing, and refused where it could mean two: an error neve
 
 from vlm_engine.reply.reading import Reply, read
 from vlm_engine.reply.text import beginning_of, shortened, was_cut_off, was_withheld
+from vlm_engine.reply.usage import tokens
 
-__all__ = ["Reply", "beginning_of", "read", "shortened", "was_cut_off", "was_withheld"]
+__all__ = ["Reply", "beginning_of", "read", "shortened", "tokens", "was_cut_off", "was_withheld"]

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from vlm_engine.errors import ReplyError
+from vlm_engine.errors import ReplyError, ReplyFault
 
 MOST_TEXT = 32_768
 """The most characters of an answer: several for each of the tokens that the largest budget allows.
@@ -72,6 +72,7 @@ def answer_text(body: object, *, partly: bool) -> tuple[str, str]:
             "the service withheld the answer: its filter does not let answers about such pictures"
             " through; use another service or a model of your own",
             content,
+            ReplyFault.WITHHELD,
         )
     error = choice.get("error")
     if error or choice.get("finish_reason") == "error":
@@ -96,7 +97,7 @@ def answer_text(body: object, *, partly: bool) -> tuple[str, str]:
         return thought, thoughts
     refusal = fields.get("refusal")
     if isinstance(refusal, str) and refusal:
-        raise unreadable("the model refused to answer", refusal)
+        raise unreadable("the model refused to answer", refusal, ReplyFault.REFUSED)
     raise unreadable("the reply is empty", content)
 
 
@@ -146,7 +147,9 @@ def _is_json(text: str) -> bool:
 
 def _only_thought(thought: str) -> ReplyError:
     remedy = "turn its thinking off in the server, or use its instruct variant"
-    return unreadable(f"the model only thought and gave no answer; {remedy}", thought)
+    return unreadable(
+        f"the model only thought and gave no answer; {remedy}", thought, ReplyFault.ONLY_THOUGHT
+    )
 
 
 def cut_off_error(text: str) -> ReplyError:
@@ -156,12 +159,12 @@ def cut_off_error(text: str) -> ReplyError:
     )
 
 
-def unreadable(reason: str, raw: str) -> ReplyError:
+def unreadable(reason: str, raw: str, fault: ReplyFault = ReplyFault.UNREADABLE) -> ReplyError:
     """Return the error for a reply that cannot be read.
 
     It holds all of ``raw``: a client hides its key in it, then shortens it.
     """
-    return ReplyError(reason, raw=raw)
+    return ReplyError(reason, raw=raw, fault=fault)
 
 
 def json_values(text: str) -> Iterator[tuple[Any, int, int]]:

@@ -1,0 +1,401 @@
+"""Check of one endpoint: what it can do, what its questions cost, and what to change there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from statistics import median
+
+from vlm_engine.checkup.cards import CARD_TAGS, card_model
+from vlm_engine.checkup.diagnosis import Sight, relation
+from vlm_engine.checkup.examination import LARGE, SMALL, Examination, Examiner
+from vlm_engine.checkup.values import Finding, Section, SectionKind, Severity, note, ok, wrong
+from vlm_engine.clients import OpenAIClient
+from vlm_engine.clients.request import Feature
+from vlm_engine.config.models import EndpointConfig, ModelConfig
+from vlm_engine.errors import ClientError, UnreachableError, WrongKeyError
+from vlm_engine.prompt import Wording, longest_answer, messages
+from vlm_engine.reply import shortened
+from vlm_engine.types import Form, Question
+
+LIMIT_S = 45.0
+_MOST_NAMED = 10
+_PIXELS_PER_TOKEN = 784
+_LETTERS_PER_TOKEN = 4
+_WORTH_IT, _NO_GAIN = 1.5, 1.15
+_FIXED = 1.15
+_MUCH = 600  # tokens of a small picture
+_DROPPED = 8
+_SLOW_PICTURE_S, _SLOW_TOKEN_S = 10.0, 0.25
+_THINKING = 5  # times as many tokens as an answer needs, and 64 more
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointCheck:
+    """Result of the check of one endpoint. ``slots``: the questions that it will get at once."""
+
+    endpoint: EndpointConfig
+    section: Section
+    slots: int = 1
+    found: Examination = field(default_factory=Examination)
+
+
+async def check_endpoint(
+    endpoint: EndpointConfig, model: ModelConfig, limit_s: float = LIMIT_S
+) -> EndpointCheck:
+    """Return what is found about ``endpoint``, up to the first thing that is wrong.
+
+    Sends test pictures, at most ten, and ends within about ``limit_s`` seconds. Raises
+    ``ConfigError`` for settings with which nothing can be sent there.
+    """
+    findings: list[Finding] = []
+    examination = Examination()
+    async with aclosing(OpenAIClient(endpoint, card_model(model))) as client:
+        try:
+            async with asyncio.timeout(limit_s / 3):
+                findings += await _reached(client, endpoint)
+                findings.append(await _model(client))
+            examination = await Examiner(client, 0.9 * limit_s, model.frames_per_question).examine()
+            findings += _Report(client, endpoint, model, examination).findings()
+        except ClientError as error:
+            findings.append(wrong("reachable" if not findings else "model", error.args[0]))
+        except TimeoutError:
+            findings.append(wrong("reachable", "it does not answer in time"))
+        slots = 1 if examination.sight is Sight.SWAPPED else client.slots
+    title = f"{endpoint.label} ({endpoint.base_url})"
+    section = Section(SectionKind.ENDPOINT, title, tuple(findings))
+    return EndpointCheck(endpoint, section, slots, examination)
+
+
+async def _reached(client: OpenAIClient, endpoint: EndpointConfig) -> list[Finding]:
+    key = ok("API key", "accepted") if endpoint.key() else ok("API key", "none is set or wanted")
+    try:
+        offered = await client.check()
+    except (UnreachableError, WrongKeyError):
+        raise
+    except ClientError as error:
+        await client.discover()
+        return [note("reachable", f"it answers, but lists no models: {error.args[0]}")]
+    server = (await client.discover()).server or "it answers"
+    more = " …" if len(offered) > _MOST_NAMED else ""
+    names = f", and offers {', '.join(offered[:_MOST_NAMED])}{more}" if offered else ""
+    return [ok("reachable", f"{server}{names}"), key]
+
+
+async def _model(client: OpenAIClient) -> Finding:
+    name, offered = await client.model_name(), client.capabilities.models
+    if offered and name not in offered:
+        return note("model", f"{name}, which is not among those that it offers", model=name)
+    return ok("model", name, model=name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """Findings from the examination of an endpoint that was reached."""
+
+    client: OpenAIClient
+    endpoint: EndpointConfig
+    model: ModelConfig
+    found: Examination
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield the findings."""
+        if not self.found.answers:
+            yield self._no_answer()
+            return
+        yield self._vision()
+        yield self._sight()
+        yield from self._stand_ins()
+        if self.found.readable:
+            yield from self._forms()
+            yield from self._thinking()
+            yield from self._several()
+            yield self._slots()
+            yield self._context()
+            yield from self._picture_tokens()
+            yield from self._seconds()
+        if self.found.error is not None:
+            yield note("failures", self.found.error.args[0])
+
+    def _no_answer(self) -> Finding:
+        if self.found.error is not None:
+            return wrong("test pictures", self.found.error.args[0])
+        return wrong(
+            "test pictures",
+            "no answer in time; if the server is loading its model, check again in a minute",
+        )
+
+    def _vision(self) -> Finding:
+        told = self.client.capabilities.vision
+        words = {True: "its model sees pictures, it says", None: "it does not say", False: ""}
+        return ok("vision", words[told], says=told)
+
+    def _sight(self) -> Finding:
+        """Return the diagnosis, and the remedy."""
+        sight, found = self.found.sight, self.found
+        readable = [answer for answer in found.answers if answer.named is not None]
+        figures = {
+            "sight": sight.value,
+            "cards": len(found.answers),
+            "relation": round(relation(readable), 3) if readable else None,
+        }
+        severity = _SEVERITY[sight]
+        if sight is Sight.SWAPPED and self.client.slots == 1:
+            severity = Severity.NOTE
+        text = _SIGHTS[sight].format(
+            right=sum(answer.named == answer.card.shown for answer in readable),
+            cards=len(found.answers),
+            quote=self._quote(),
+            dropped=self._dropped(),
+        )
+        return Finding(severity, "test pictures", f"{sight.value}: {text}", figures)
+
+    def _quote(self) -> str:
+        raw = next((error.raw for error in self.found.unreadable.values() if error.raw), "")
+        return f': "{shortened(raw, 80)}"' if raw else ""
+
+    def _dropped(self) -> str:
+        """Return what the tokens say of a picture that does not reach the model."""
+        text, small = (self.found.prompt_tokens.get(width, 0) for width in (0, SMALL))
+        if not text or small - text > _DROPPED:
+            return ""
+        return f", which does not reach the model: a question has {small} tokens with and without"
+
+    def _stand_ins(self) -> Iterator[Finding]:
+        for name in sorted(self.found.stand_ins):
+            yield note(
+                "model",
+                f"wrong model: {name} answers, and not the one that is asked for; load that one "
+                "there, or correct MODEL (model_id of this endpoint)",
+                answers=name,
+            )
+
+    def _forms(self) -> Iterator[Finding]:
+        features, found = self.client.features, self.found
+        schema = "with" if Feature.SCHEMA in features else "without"
+        forms = ", ".join(form.value for form in Form if form in found.readable)
+        figures = {form.value: form in found.readable for form in Form}
+        yield ok("answer forms", f"{forms}, {schema} a schema", schema=schema == "with", **figures)
+        for form, error in found.unreadable.items():
+            if form not in found.readable:
+                yield note("answer forms", f"{form.value} cannot be read: {error.args[0]}")
+        if self.client.lacks_confidence:
+            yield note(
+                "confidence",
+                "it does not tell how sure its model is; the search then needs about half as many "
+                "questions again",
+                logprobs=False,
+            )
+        else:
+            yield ok("confidence", "it tells how sure its model is", logprobs=True)
+
+    def _thinking(self) -> Iterator[Finding]:
+        tokens = [tokens for tokens, _ in self.found.answer_tokens if tokens]
+        needed = [12 + 8 * named for _, named in self.found.answer_tokens]
+        if tokens and median(tokens) > 64 + _THINKING * median(needed):
+            yield note(
+                "thinking",
+                f"thinking: it writes {median(tokens):.0f} tokens for an answer of about "
+                f"{median(needed):.0f}; turn its thinking off in the server, or use its instruct "
+                "variant",
+                answer_tokens=median(tokens),
+            )
+
+    def _several(self) -> Iterator[Finding]:
+        """Say whether the pictures of one request are told apart, where several are wanted."""
+        frames, right = self.model.frames_per_question, self.found.several_right
+        if right is None:
+            return
+        if right:
+            yield ok("several frames", f"it told {frames} pictures of one question apart")
+        else:
+            yield note(
+                "several frames",
+                f"it did not tell {frames} pictures of one question apart, or takes them one by "
+                "one; set frames_per_question to 1",
+            )
+
+    def _slots(self) -> Finding:
+        client, configured = self.client, self.endpoint.max_concurrent
+        slots, told = client.slots, client.capabilities.slots
+        if configured == "auto":
+            source = "as many as pay (max_concurrent is auto)"
+        elif configured:
+            source = f"{slots}, as max_concurrent says"
+        else:
+            source = f"{slots}, as it tells" if told else "1: it does not tell"
+        factor = self._gain()
+        if factor is None:
+            return ok("requests at once", source, slots=slots, told=told)
+        at_once = self.found.at_once[0] if self.found.at_once else 1
+        text = f"{source}; {at_once} at once bring {factor:.1f} times the answers of one at a time"
+        figures = {"slots": slots, "told": told, "gain": round(factor, 2)}
+        if self.found.sight is Sight.SWAPPED:
+            return note("requests at once", f"{source}; set max_concurrent to 1", **figures)
+        if slots == 1 and configured != "auto" and factor >= _WORTH_IT:
+            return note("requests at once", f"{text}; set max_concurrent to {at_once}", **figures)
+        if slots > 1 and factor <= _NO_GAIN:
+            return note("requests at once", f"{text}, so 1 would do", **figures)
+        return ok("requests at once", text, **figures)
+
+    def _gain(self) -> float | None:
+        """Return how many times as many answers come when several questions are in flight."""
+        alone_s, at_once = self.found.alone_s, self.found.at_once
+        if not alone_s or at_once is None:
+            return None
+        questions, seconds = at_once
+        return questions * alone_s / max(seconds, 1e-3)
+
+    def _context(self) -> Finding:
+        needed, told = self._needed_tokens(), self.client.capabilities.context_tokens
+        text = f"a question about {len(self.model.tag_list)} tags with a picture of full size takes"
+        figures = {"context_tokens": told, "needed_tokens": needed}
+        if told and told < needed:
+            return wrong(
+                "context",
+                f"{told} tokens, and {text} about {needed}: give the server more context, or use "
+                "fewer tags or smaller pictures",
+                **figures,
+            )
+        has = f"{told} tokens" if told else "it does not tell"
+        return ok("context", f"{has}; {text} about {needed}", **figures)
+
+    def _needed_tokens(self) -> int:
+        """Return about how many tokens a question about all tags takes, and its answer."""
+        tags = self.model.tag_list
+        text = _letters(self.model, tags) * self._tokens_per_letter()
+        picture = self._tokens_of_picture(self.model.image_max_side)
+        answer = max(self.model.max_new_tokens, longest_answer(tags))
+        return round(text + picture + answer)
+
+    def _tokens_per_letter(self) -> float:
+        text = self.found.prompt_tokens.get(0)
+        return text / _letters(self.model, CARD_TAGS) if text else 1 / _LETTERS_PER_TOKEN
+
+    def _tokens_of_picture(self, width: int) -> float:
+        tokens = self.found.prompt_tokens
+        if LARGE not in tokens or not tokens.get(0):
+            return width * width * 9 / 16 / _PIXELS_PER_TOKEN
+        large = tokens[LARGE] - tokens[0]
+        small = tokens.get(SMALL, tokens[0]) - tokens[0]
+        return large if large < _FIXED * small else large * (width / LARGE) ** 2
+
+    def _picture_tokens(self) -> Iterator[Finding]:
+        tokens = self.found.prompt_tokens
+        if not {0, SMALL, LARGE} <= tokens.keys() or not all(tokens.values()):
+            return
+        small, large = tokens[SMALL] - tokens[0], tokens[LARGE] - tokens[0]
+        text = f"{small} for a picture of {SMALL} pixels, {large} for one of {LARGE}"
+        figures = {"small": small, "large": large, "text": tokens[0]}
+        if small > _DROPPED and large < _FIXED * small:
+            text += (
+                "; shrinking: a larger picture counts no more, because the server reduces pictures "
+                "or its model takes all of them in one size; frame_size full will hardly help"
+            )
+            yield note("picture tokens", text, **figures)
+        elif small > _MUCH:
+            text += (
+                "; enlarging: a small picture counts as much as a large one; lower the least "
+                "number of tokens of a picture in the server (llama.cpp: --image-min-tokens)"
+            )
+            yield note("picture tokens", text, **figures)
+        else:
+            yield ok("picture tokens", text, **figures)
+
+    def _seconds(self) -> Iterator[Finding]:
+        alone_s, cost = self.found.alone_s, self.found.cost
+        if alone_s is None:
+            return
+        if cost is None:
+            yield ok("seconds", f"{alone_s:.2g} for a question alone", alone=round(alone_s, 4))
+            return
+        text = (
+            f"{alone_s:.2g} for a question alone: about {cost.call_s:.2g} for itself, "
+            f"{cost.picture_s:.2g} for a picture of {SMALL} pixels and "
+            f"{cost.answer_token_s:.2g} for each token of the answer"
+        )
+        figures = {
+            "alone": round(alone_s, 4),
+            "call": round(cost.call_s, 5),
+            "picture": round(cost.picture_s, 5),
+            "answer_token": round(cost.answer_token_s, 6),
+        }
+        advice = ""
+        if cost.picture_s > _SLOW_PICTURE_S:
+            advice = (
+                "; that is very long for a picture: vision seems to run on the processor and not "
+                "on the graphics card, so check the server's settings and its log"
+            )
+        elif cost.answer_token_s > _SLOW_TOKEN_S:
+            advice = (
+                "; that is very long for a token: the model seems not to fit into the memory of "
+                "the graphics card, so use a smaller one or a smaller quantisation"
+            )
+        yield (note if advice else ok)("seconds", text + advice, **figures)
+
+
+def _letters(model: ModelConfig, tags: Sequence[str]) -> int:
+    """Return the length of the text of a question about these tags."""
+    asking = model if tags is model.tag_list else card_model(model)
+    sent = messages(Question(tuple(tags), Form.LIST, b""), Wording.of(asking))
+    parts = [message["content"] for message in sent]
+    return sum(
+        len(part) if isinstance(part, str) else sum(len(each["text"]) for each in part)
+        for part in parts
+    )
+
+
+_SEVERITY = {
+    Sight.SOUND: Severity.OK,
+    Sight.WEAK: Severity.NOTE,
+    Sight.UNKNOWN: Severity.NOTE,
+    **dict.fromkeys(
+        (
+            Sight.BLIND,
+            Sight.STALE,
+            Sight.SWAPPED,
+            Sight.REFUSING,
+            Sight.THINKING,
+            Sight.WRONG_FORM,
+            Sight.GIBBERISH,
+        ),
+        Severity.WRONG,
+    ),
+}
+_SIGHTS = {
+    Sight.SOUND: "{right} of {cards} answers about large shapes were exactly right",
+    Sight.WEAK: (
+        "only {right} of {cards} answers about large shapes were exactly right; mind how it does "
+        "on your media, or use a larger model"
+    ),
+    Sight.BLIND: (
+        "its answers do not depend on the picture{dropped}; load a model that sees, with its "
+        "vision part (mmproj), and check that what is in between passes pictures on"
+    ),
+    Sight.STALE: (
+        "its answers are about the picture of the question before; update the server, or turn off "
+        "its cache of prompts and pictures"
+    ),
+    Sight.SWAPPED: (
+        "while several questions are in flight, its answers are about the pictures of others. It "
+        "is asked one question at a time; update the server"
+    ),
+    Sight.REFUSING: (
+        "it refuses to answer about plain shapes{quote}; use another model or service"
+    ),
+    Sight.THINKING: (
+        "it thinks until its answer is cut off{quote}; turn its thinking off in the server, or use "
+        "its instruct variant"
+    ),
+    Sight.WRONG_FORM: (
+        "it answers in another form than the one asked for{quote}; use another model, or a server "
+        "that takes a JSON schema"
+    ),
+    Sight.GIBBERISH: (
+        "its answers make no sense{quote}; the model's file or its chat template is damaged or "
+        "does not fit, so load another"
+    ),
+    Sight.UNKNOWN: "too few answers to say ({cards})",
+}

@@ -1,0 +1,243 @@
+"""Asks one endpoint about cards: alone and at once, in every form and size, within limits.
+
+At most ten chat completions are sent to an endpoint whose answers can be read, and no question is
+begun that would probably end after the limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from vlm_engine.checkup.cards import CARDS, Card, together
+from vlm_engine.checkup.diagnosis import CardAnswer, Sight, are_constant, diagnose, relation
+from vlm_engine.clients import OpenAIClient
+from vlm_engine.errors import BusyError, ClientError, ReplyError, RequestError, ServerError
+from vlm_engine.types import Answer, Form, Question, QuestionCost
+
+SMALL, LARGE = 512, 1024
+"""Widths of cards, in pixels."""
+AT_ONCE = 4
+_FIRST, _SECOND, _NAMES, _VERDICTS, _LARGE_CARD = CARDS[:5]
+_TOGETHER = (*CARDS[5:], CARDS[0])
+_GIVE_UP_AFTER = 2  # unreadable replies, with nothing that can be read
+_BUSY_S = 2.0
+_CLEARLY = 0.45
+
+
+@dataclass(slots=True)
+class Examination:
+    """Answers of one endpoint about cards, and what they cost.
+
+    ``alone_s``: seconds of a usual question with nothing else in flight, None if not known.
+    ``at_once``: how many questions were in flight at the same time, and the seconds until all were
+    answered. ``prompt_tokens``: tokens of questions about small and large pictures, by width, and
+    of their text alone under 0. ``answer_tokens``: those of each answer in a list, and the number
+    of shapes that it names. ``readable`` and ``unreadable``: the forms in which answers could be
+    read, and could not. ``stand_ins``: models that answered in place of the one asked for.
+    ``several_right``: whether it told the pictures of one question apart, None if not asked.
+    ``error``: the reason why it could not go on. ``is_cut_short``: the time was up before all was
+    asked.
+    """
+
+    answers: list[CardAnswer] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    at_once: tuple[int, float] | None = None
+    prompt_tokens: dict[int, int] = field(default_factory=dict)
+    answer_tokens: list[tuple[int, int]] = field(default_factory=list)
+    readable: set[Form] = field(default_factory=set)
+    unreadable: dict[Form, ReplyError] = field(default_factory=dict)
+    stand_ins: set[str] = field(default_factory=set)
+    several_right: bool | None = None
+    cost: QuestionCost | None = None
+    error: ClientError | None = None
+    is_cut_short: bool = False
+
+    @property
+    def sight(self) -> Sight:
+        """The diagnosis."""
+        return diagnose(self.answers)
+
+    @property
+    def is_constant(self) -> bool:
+        """True if the answers are the same whatever the card shows."""
+        return are_constant(self.answers)
+
+    @property
+    def looks_sound(self) -> bool:
+        """True if the answers so far are right, by and large, and all of them could be read."""
+        has_errors = any(answer.error for answer in self.answers)
+        return len(self.answers) > 1 and not has_errors and relation(self.answers) >= _CLEARLY
+
+    @property
+    def alone_s(self) -> float | None:
+        """Seconds of a usual question alone. The first may have loaded the model."""
+        later = self.seconds[1:] or self.seconds
+        return median(later) if later else None
+
+
+class Examiner:
+    """Examination of one endpoint, which ends ``limit_s`` seconds after it began.
+
+    ``frames``: the number of pictures that questions will hold.
+    """
+
+    def __init__(self, client: OpenAIClient, limit_s: float, frames: int = 1) -> None:
+        self._client = client
+        self._frames = min(frames, len(CARDS))
+        self._ends_at = time.monotonic() + limit_s
+        self._before: Card | None = None
+        self.found = Examination()
+
+    async def examine(self) -> Examination:
+        """Ask in every way. Raises nothing that an endpoint may cause."""
+        return await self._limited(self._ask_everything)
+
+    async def screen(self) -> Examination:
+        """Ask about two cards, and about more only where these leave doubt."""
+        return await self._limited(self._ask_until_clear)
+
+    async def _limited(self, ask: Callable[[], Awaitable[None]]) -> Examination:
+        try:
+            async with asyncio.timeout(self._left_s):
+                await ask()
+        except TimeoutError:
+            self.found.is_cut_short = True
+        except ClientError as error:
+            self.found.error = error
+        return self.found
+
+    @property
+    def _left_s(self) -> float:
+        return max(0.0, self._ends_at - time.monotonic())
+
+    async def _ask_everything(self) -> None:
+        await self._ask(_FIRST)
+        await self._ask(_SECOND)
+        if self._gives_up:
+            return
+        if self._has_time_for(AT_ONCE):
+            await self._ask_at_once(_TOGETHER)
+        for card, form, width in (
+            (_NAMES, Form.NAMES, SMALL),
+            (_LARGE_CARD, Form.LIST, LARGE),
+            (_VERDICTS, Form.VERDICTS, SMALL),
+        ):
+            if self._has_time_for(1):
+                await self._ask(card, form, width)
+        if self._has_time_for(1):
+            question = _FIRST.question()
+            self.found.prompt_tokens[0] = await self._client.text_tokens(
+                question, timeout_s=self._left_s
+            )
+        if self._frames > 1 and self._has_time_for(self._frames):
+            await self._ask_together(CARDS[: self._frames])
+
+    async def _ask_until_clear(self) -> None:
+        slots = self._client.slots
+        if slots > 1 and self._client.capabilities.loaded:
+            await self._ask_at_once(CARDS[:2])
+        else:
+            await self._ask(_FIRST)
+            await (self._ask_at_once(CARDS[1:3]) if slots > 1 else self._ask(_SECOND))
+        if self.found.looks_sound or self._gives_up:
+            return
+        for card in CARDS[3:5]:
+            await self._ask(card)
+        if slots > 1:
+            await self._ask_at_once(CARDS[5:])
+        else:
+            for card in CARDS[5:]:
+                await self._ask(card)
+
+    @property
+    def _gives_up(self) -> bool:
+        answers = self.found.answers
+        return len(answers) >= _GIVE_UP_AFTER and all(answer.error for answer in answers)
+
+    def _has_time_for(self, questions: int) -> bool:
+        """Return whether so many more questions, one after the other, fit into the time."""
+        has_time = questions * (self.found.alone_s or 0.0) < self._left_s
+        self.found.is_cut_short |= not has_time
+        return has_time
+
+    async def _ask(self, card: Card, form: Form = Form.LIST, width: int = SMALL) -> None:
+        before, self._before = self._before, card
+        await self._ask_beside(card, form, width, before=before)
+
+    async def _ask_at_once(self, cards: Sequence[Card]) -> None:
+        started = time.monotonic()
+        results = await asyncio.gather(
+            *(self._ask_beside(card, beside=_without(card, cards)) for card in cards),
+            return_exceptions=True,
+        )
+        self._before = cards[-1]
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        self.found.at_once = len(cards), time.monotonic() - started
+
+    async def _ask_beside(
+        self,
+        card: Card,
+        form: Form = Form.LIST,
+        width: int = SMALL,
+        *,
+        before: Card | None = None,
+        beside: tuple[Card, ...] = (),
+    ) -> None:
+        question = card.question(form, width)
+        try:
+            answer = await self._answer(question)
+        except ReplyError as error:
+            self.found.unreadable[form] = error
+            self.found.answers.append(CardAnswer(card, None, form, before, beside, error))
+            return
+        except (RequestError, ServerError) as error:
+            if self.found.error is not None:
+                raise
+            self.found.error = error  # of one question; a second one ends the examination
+            return
+        named = frozenset(tag for tag, verdict in answer.verdicts.items() if verdict.present)
+        self.found.answers.append(CardAnswer(card, named, form, before, beside))
+        self._measure(answer, form, width, alone=not beside)
+
+    async def _ask_together(self, cards: Sequence[Card]) -> None:
+        """Ask about several cards in one question."""
+        answer = await self._answer(together(cards))
+        named = [
+            {tag for tag, verdict in verdicts.items() if verdict.present}
+            for verdicts in answer.by_picture
+        ]
+        is_right = named == [card.shown for card in cards]
+        self.found.several_right = is_right and answer.calls < len(cards)
+
+    async def _answer(self, question: Question) -> Answer:
+        """Return the answer. Waits while the endpoint is busy."""
+        while True:
+            try:
+                return await self._client.ask(question, timeout_s=self._left_s)
+            except BusyError as error:
+                await asyncio.sleep(error.retry_after_s or _BUSY_S)
+
+    def _measure(self, answer: Answer, form: Form, width: int, *, alone: bool) -> None:
+        found = self.found
+        found.readable.add(form)
+        if answer.by_another_model:
+            found.stand_ins.add(answer.model)
+        if form is Form.LIST and width == SMALL:
+            if alone:
+                found.seconds.append(answer.seconds)
+            named = sum(verdict.present for verdict in answer.verdicts.values())
+            found.answer_tokens.append((answer.answer_tokens, named))
+        if form is Form.LIST and answer.prompt_tokens:
+            found.prompt_tokens[width] = answer.prompt_tokens
+        if self._client.prices.is_known:
+            found.cost = self._client.question_cost(SMALL * SMALL * 9 // 16)
+
+
+def _without(card: Card, cards: Sequence[Card]) -> tuple[Card, ...]:
+    return tuple(other for other in cards if other is not card)
