@@ -32,6 +32,11 @@ REQUEST_TIMEOUT = 120
 # not done stays queued.
 ENDPOINT_PATIENCE = 300
 
+# Ask each endpoint about two test pictures before its first question of a run. One whose answers
+# do not depend on the picture, or are about another picture, gets none. A good result counts for
+# a day.
+CHECK_ENDPOINTS = True
+
 # Fallback endpoints also help when a question would wait longer than this many seconds for the
 # others. 0: only when no other endpoint works.
 FALLBACK_WAIT = 0

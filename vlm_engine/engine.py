@@ -9,12 +9,14 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from vlm_engine.clients import EndpointPool
 from vlm_engine.clients.base import Client
 from vlm_engine.clients.member import Servers, unique
+from vlm_engine.clients.pool import Screen
 from vlm_engine.config.models import EngineConfig, ModelConfig, PipelineConfig
 from vlm_engine.errors import ConfigError
 from vlm_engine.files import InMemoryFile
@@ -421,7 +423,8 @@ class VLMEngine:
             stack.push_async_callback(self._client.aclose)
 
         def cached(name: str, model: ModelConfig) -> CachedClient:
-            return CachedClient(self._client_for(name, model, servers, stack), store, model, name)
+            client = self._client_for(name, model, servers, store, stack)
+            return CachedClient(client, store, model, name)
 
         def cascade(name: str, model: ModelConfig) -> Cascade:
             judge = cached(name, model)
@@ -440,12 +443,22 @@ class VLMEngine:
         return {name: cascade(name, model) for name, model in {**active, **as_stages}.items()}
 
     def _client_for(
-        self, name: str, model: ModelConfig, servers: Servers, stack: AsyncExitStack
+        self,
+        name: str,
+        model: ModelConfig,
+        servers: Servers,
+        store: AnswerStore,
+        stack: AsyncExitStack,
     ) -> Client:
         if self._client is not None:
             return self._client
+        screen: Screen | None = None
+        if self._config.check_endpoints:
+            from vlm_engine.checkup.screening import screened
+
+            screen = partial(screened, model, store)
         try:
-            pool = EndpointPool.from_config(model, servers)
+            pool = EndpointPool.from_config(model, servers, screen)
         except ConfigError as error:
             raise ConfigError(f"models.{name}: {error}") from error
         stack.push_async_callback(pool.aclose)

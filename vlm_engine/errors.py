@@ -16,7 +16,8 @@
     │   │   ├── UnreachableError      refused, dropped, no such host
     │   │   ├── WrongKeyError         401, or a 403 that mentions the key
     │   │   ├── WrongModelError       it does not serve the model
-    │   │   └── NoVisionError         its model cannot see pictures
+    │   │   ├── NoVisionError         its model cannot see pictures
+    │   │   └── UnsoundError          its answers are about other pictures
     │   ├── BusyError                 429, 503: ask again later
     │   ├── RequestError              the endpoint refuses this request; another may take it
     │   ├── ServerError               500 and the like: the fault may be anywhere
@@ -113,6 +114,10 @@ class WrongModelError(EndpointError):
 
 class NoVisionError(EndpointError):
     """The endpoint's model cannot see pictures."""
+
+
+class UnsoundError(EndpointError):
+    """The endpoint answers about other pictures than those of the questions."""
 
 
 class BusyError(ClientError):

@@ -149,6 +149,14 @@ ENGINE = (
         "what is not done stays queued.",
     ),
     _of_engine(
+        "CHECK_ENDPOINTS",
+        "engine.check_endpoints",
+        "Ask each endpoint about two test pictures before its first question of a run. One whose "
+        "answers do not depend on the picture, or are about another picture, gets none. A good "
+        "result counts for a day.",
+        True,
+    ),
+    _of_engine(
         "FALLBACK_WAIT",
         "model.fallback_wait",
         "Fallback endpoints also help when a question would wait longer than this many seconds "

@@ -144,24 +144,7 @@ class _Report:
         severity = _SEVERITY[sight]
         if sight is Sight.SWAPPED and self.client.slots == 1:
             severity = Severity.NOTE
-        text = _SIGHTS[sight].format(
-            right=sum(answer.named == answer.card.shown for answer in readable),
-            cards=len(found.answers),
-            quote=self._quote(),
-            dropped=self._dropped(),
-        )
-        return Finding(severity, "test pictures", f"{sight.value}: {text}", figures)
-
-    def _quote(self) -> str:
-        raw = next((error.raw for error in self.found.unreadable.values() if error.raw), "")
-        return f': "{shortened(raw, 80)}"' if raw else ""
-
-    def _dropped(self) -> str:
-        """Return what the tokens say of a picture that does not reach the model."""
-        text, small = (self.found.prompt_tokens.get(width, 0) for width in (0, SMALL))
-        if not text or small - text > _DROPPED:
-            return ""
-        return f", which does not reach the model: a question has {small} tokens with and without"
+        return Finding(severity, "test pictures", sight_text(found), figures)
 
     def _stand_ins(self) -> Iterator[Finding]:
         for name in sorted(self.found.stand_ins):
@@ -345,6 +328,31 @@ def _letters(model: ModelConfig, tags: Sequence[str]) -> int:
         len(part) if isinstance(part, str) else sum(len(each["text"]) for each in part)
         for part in parts
     )
+
+
+def sight_text(found: Examination) -> str:
+    """Return the diagnosis with its name, and the remedy."""
+    readable = [answer for answer in found.answers if answer.named is not None]
+    text = _SIGHTS[found.sight].format(
+        right=sum(answer.named == answer.card.shown for answer in readable),
+        cards=len(found.answers),
+        quote=_quote(found),
+        dropped=_dropped(found),
+    )
+    return f"{found.sight.value}: {text}"
+
+
+def _quote(found: Examination) -> str:
+    raw = next((error.raw for error in found.unreadable.values() if error.raw), "")
+    return f': "{shortened(raw, 80)}"' if raw else ""
+
+
+def _dropped(found: Examination) -> str:
+    """Return what the tokens say of a picture that does not reach the model."""
+    text, small = (found.prompt_tokens.get(width, 0) for width in (0, SMALL))
+    if not text or small - text > _DROPPED:
+        return ""
+    return f", which does not reach the model: a question has {small} tokens with and without"
 
 
 _SEVERITY = {

@@ -216,6 +216,12 @@ def _tag(command: argparse.ArgumentParser) -> None:
         "--json", type=Path, metavar="FILE", help="write all results there; - for standard output"
     )
     command.add_argument("--quiet", action="store_true", help="no progress bar")
+    command.add_argument(
+        "--no-check",
+        dest="check",
+        action="store_false",
+        help="use endpoints whatever their answers about two test pictures would be",
+    )
 
 
 def _engine_settings(command: argparse.ArgumentParser) -> None:

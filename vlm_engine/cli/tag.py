@@ -36,7 +36,8 @@ async def tag(given: Namespace, program: Program) -> int:
         store = str(given.store or config.store_path or default_store())
         meant = await asyncio.to_thread(found, given.paths, skipped := list[str]())
         files = [file for file in meant if not isinstance(file, Unusable)]
-        config = config.model_copy(update={"store_path": store})
+        checks = given.check and (config.check_endpoints or _leaves_open(config, "check_endpoints"))
+        config = config.model_copy(update={"store_path": store, "check_endpoints": checks})
         for file in meant:
             if isinstance(file, Unusable):
                 complain(printable(file.reason))
@@ -44,6 +45,10 @@ async def tag(given: Namespace, program: Program) -> int:
             complain(skipped_line(skipped))
         code = await _Tagging(given, config, files, results).run()
         return code if len(files) == len(meant) else SOME_FAILED
+
+
+def _leaves_open(config: EngineConfig, setting: str) -> bool:
+    return setting not in config.model_fields_set
 
 
 class _Tagging:

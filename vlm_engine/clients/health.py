@@ -159,6 +159,10 @@ class Health:
         self._contradictions += 1
         self._open_if_refusing(error, now)
 
+    def exclude(self, error: EndpointError, now: float) -> None:
+        """Never ask it again, because of ``error``."""
+        self._open(error, State.DEAD, now)
+
     def start_trial(self) -> None:
         """Allow one question after a successful probe."""
         if self.state is State.OPEN:

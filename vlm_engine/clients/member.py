@@ -11,7 +11,7 @@ from vlm_engine.clients.discovery import Capabilities
 from vlm_engine.clients.health import Health
 from vlm_engine.clients.pricing import PriceLearner
 from vlm_engine.clients.server_time import ServerTime
-from vlm_engine.errors import BusyError, ClientError, TimedOutError
+from vlm_engine.errors import BusyError, ClientError, EndpointError, TimedOutError
 from vlm_engine.types import Answer, EndpointStats
 
 GIVEN_BACK_AFTER = 20
@@ -21,6 +21,18 @@ _LEAST_ANSWERS = 8
 _REST = 8
 _MOST = 256
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Screened:
+    """Outcome of the test of an endpoint before its first question.
+
+    ``error``: the reason to leave it out. ``is_one_at_a_time``: its answers are right only while
+    nothing else is in flight there.
+    """
+
+    error: EndpointError | None = None
+    is_one_at_a_time: bool = False
 
 
 class Slots:
@@ -134,7 +146,8 @@ class Member:
 
     ``weight``: its likely speed against the others, until that is measured. ``model``: what it
     serves; "" if unknown. ``capabilities``: what it says about itself. ``prices``: what its
-    questions cost.
+    questions cost. ``is_held``: it is being tested, and gets no questions until then.
+    ``is_one_at_a_time``: it never gets more than one.
     """
 
     label: str
@@ -145,6 +158,8 @@ class Member:
     health: Health = field(default_factory=Health)
     capabilities: Capabilities = field(default_factory=Capabilities)
     prices: PriceLearner = field(default_factory=PriceLearner)
+    is_held: bool = False
+    is_one_at_a_time: bool = False
     copies: int = 0
     prompt_tokens: int = 0
     answer_tokens: int = 0
@@ -158,9 +173,12 @@ class Member:
         return len(self._started)
 
     def limit(self, now: float) -> int:
-        """Return how many questions it may have at once; 0 while it does not work."""
+        """Return how many questions it may have at once; 0 while it is tested or out of order."""
+        if self.is_held:
+            return 0
         loaded = bool(self.capabilities.loaded)
-        return self.health.limit(self.slots.limit, now, loaded=loaded)
+        slots = 1 if self.is_one_at_a_time else self.slots.limit
+        return self.health.limit(slots, now, loaded=loaded)
 
     def taken(self, now: float) -> int:
         """Return the slots in use, also by abandoned questions that it goes on with."""
@@ -237,7 +255,7 @@ class Member:
         health = self.health
         return EndpointStats(
             state=health.state.value,
-            slots=self.slots.limit,
+            slots=1 if self.is_one_at_a_time else self.slots.limit,
             in_flight=self.in_flight,
             served=health.answered,
             failed=dict(health.failed),

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Self
@@ -24,6 +24,7 @@ from vlm_engine.clients.member import (
     AutoSlots,
     Member,
     ModelIdentity,
+    Screened,
     Server,
     Servers,
     Slots,
@@ -50,12 +51,15 @@ from vlm_engine.errors import (
 )
 from vlm_engine.types import Answer, EndpointStats, Question, QuestionCost
 
+Screen = Callable[[EndpointConfig], Awaitable[Screened]]
+"""Tests an endpoint. Raises no ``VLMEngineError``."""
 _DEFERRED_AGAIN_S = 0.25
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Endpoint:
+    config: EndpointConfig
     client: OpenAIClient
     server: Server
     monitor: HealthMonitor
@@ -68,7 +72,8 @@ class EndpointPool(Client):
     if ``fallback_wait_s`` is set, when a question would wait longer than that. ``retry`` limits
     how often a question is asked again and how long it waits while no endpoint works.
     ``max_in_flight`` limits the requests to all endpoints together. A question with a ``model``
-    goes only to endpoints with that ``model_id``.
+    goes only to endpoints with that ``model_id``. ``screen`` tests each endpoint before it gets its
+    first question; the others take the questions meanwhile.
     """
 
     def __init__(
@@ -81,6 +86,7 @@ class EndpointPool(Client):
         fallback_wait_s: float | None = None,
         model_name: str = "",
         servers: Servers | None = None,
+        screen: Screen | None = None,
     ) -> None:
         self._retry = retry or RetryPolicy()
         self._now = self._retry.clock
@@ -111,6 +117,8 @@ class EndpointPool(Client):
         self._retries = self._retry.retry_budget()
         self._copies = self._retry.copy_budget()
         self._tasks: dict[InFlight, asyncio.Task[Answer]] = {}
+        self._screen = screen
+        self._screenings: dict[Member, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._is_woken = False
         self._closed = False
@@ -130,15 +138,18 @@ class EndpointPool(Client):
         )
         client.prices = member.prices = PriceLearner(server.time)
         monitor = HealthMonitor(label, member.health, client.check, self._wake)
-        self._endpoints[member] = _Endpoint(client, server, monitor)
+        self._endpoints[member] = _Endpoint(config, client, server, monitor)
         client.on_discovery = partial(self._on_discovery, member)
         server.join(self._wake, member)
 
     @classmethod
-    def from_config(cls, model: ModelConfig, servers: Servers | None = None) -> Self:
+    def from_config(
+        cls, model: ModelConfig, servers: Servers | None = None, screen: Screen | None = None
+    ) -> Self:
         """Return the pool for the settings of ``model``. Raises ``ConfigError`` without endpoints.
 
         ``servers``: shared with other pools, so that together they respect a server's slots.
+        ``screen``: see ``EndpointPool``.
         """
         endpoints = model.endpoints()
         if not endpoints:
@@ -155,6 +166,7 @@ class EndpointPool(Client):
             fallback_wait_s=model.fallback_wait or None,
             model_name=model.model_id,
             servers=servers,
+            screen=screen,
         )
 
     @property
@@ -226,7 +238,7 @@ class EndpointPool(Client):
         for queue in self._patience:
             for pending in queue.clear():
                 pending.resolve(RuntimeError("the pool was closed"))
-        tasks = list(self._tasks.values())
+        tasks = [*self._tasks.values(), *self._screenings.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -266,8 +278,13 @@ class EndpointPool(Client):
         free = [member for member in self._members if self._has_slot(member, now)]
         for member in ranked(free, reference_s(self._members)):
             while self._has_slot(member, now) and (pending := self._next_for(member, now)):
-                self._start(pending, member, now)
-        idle = [member for member in free if self._has_slot(member, now)]
+                if self._is_screened(member):
+                    self._start(pending, member, now)
+        idle = [
+            member
+            for member in free
+            if self._has_slot(member, now) and (self._screen is None or member in self._screenings)
+        ]
         times = [*self._start_copies(idle, now), *self._end_waiting(idle, now)]
         times += [at for server in self._servers for at in server.changes_at()]
         self._set_timer(min((at for at in times if at > now), default=None), now)
@@ -276,6 +293,30 @@ class EndpointPool(Client):
         if self._max_in_flight is not None and len(self._tasks) >= self._max_in_flight:
             return False
         return member.has_slot(now) and self._endpoints[member].server.has_slot(now)
+
+    def _is_screened(self, member: Member) -> bool:
+        """Return whether it may get questions. Otherwise its test begins, and holds it."""
+        if self._screen is None or member in self._screenings:
+            return True
+        member.is_held = True
+        screening = self._screen(self._endpoints[member].config)
+        self._screenings[member] = asyncio.get_running_loop().create_task(
+            self._take_screened(member, screening)
+        )
+        return False
+
+    async def _take_screened(self, member: Member, screening: Awaitable[Screened]) -> None:
+        """Await the test of an endpoint and act on its outcome."""
+        try:
+            screened = await screening
+            member.is_one_at_a_time = screened.is_one_at_a_time
+            if screened.error is not None:
+                before = member.health.state
+                member.health.exclude(screened.error, self._now())
+                self._endpoints[member].monitor.update(before)
+        finally:
+            member.is_held = False
+            self._wake()
 
     def _next_for(self, member: Member, now: float) -> PendingQuestion | None:
         queues = (queue for queue in self._patience if len(queue) and member in queue.members)

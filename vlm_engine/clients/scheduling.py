@@ -158,7 +158,8 @@ class RequestQueue:
         A primary on trial does not count as working, but gets questions before a fallback.
         """
         use_fallbacks = all(member.health.is_down for member in self._primaries)
-        if not use_fallbacks and self._fallback_wait_s is not None:
+        is_tested = any(member.is_held for member in self._primaries)
+        if not use_fallbacks and self._fallback_wait_s is not None and not is_tested:
             reference = reference_s(self._primaries)
             rate = sum(each.limit(now) / each.at_best_s(reference, now) for each in self._primaries)
             use_fallbacks = len(self) > self._fallback_wait_s * rate

@@ -362,6 +362,11 @@ class EngineConfig(SettingsGroup):
     """The size limit of that file. Above it, the videos not used for longest are removed. None
     or 0: no limit."""
 
+    check_endpoints: bool = False
+    """Ask each endpoint about two test pictures before its first question. One whose answers do
+    not depend on the picture, or are about another picture, is left out. A good result counts for
+    a day."""
+
     loglevel: Literal["DEBUG", "INFO", "WARNING", "ERROR"] | None = None
     """The lowest level that the logger `vlm_engine` logs. None: as your program's logging is set
     up."""

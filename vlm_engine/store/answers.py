@@ -261,6 +261,25 @@ class AnswerStore:
             )
         return changed.rowcount > 0
 
+    def screening(self, endpoint: str, within_s: float) -> str | None:
+        """Return the outcome of the latest test of an endpoint; None if it is older than that."""
+        with self._using():
+            row = self._db.execute(
+                "SELECT outcome FROM answer_screening"
+                " WHERE endpoint = ? AND written BETWEEN ? AND ?",
+                (endpoint, self._clock() - within_s, self._clock()),
+            ).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_screening(self, endpoint: str, outcome: str) -> None:
+        """Store the outcome of a test of an endpoint."""
+        with self._using(), writing(self._db):
+            self._db.execute(
+                "INSERT INTO answer_screening VALUES (NULL, :endpoint, :outcome, :now)"
+                " ON CONFLICT (endpoint) DO UPDATE SET outcome = :outcome, written = :now",
+                {"endpoint": endpoint, "outcome": outcome, "now": self._clock()},
+            )
+
     def _prepare(self) -> None:
         prepare(self._db, self._path)
         if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":

@@ -19,7 +19,7 @@ from pathlib import Path
 from vlm_engine.errors import StoreError
 from vlm_engine.types import Answer, Form, ImageShape, Verdict
 
-VERSION = 3
+VERSION = 4
 
 _TABLES = """
 CREATE TABLE answer_subject (
@@ -53,6 +53,10 @@ CREATE TABLE answer_style (
     id INTEGER PRIMARY KEY, model TEXT NOT NULL, wording TEXT NOT NULL, tags TEXT NOT NULL,
     style TEXT NOT NULL,
     UNIQUE (model, wording, tags)
+);
+CREATE TABLE answer_screening (
+    id INTEGER PRIMARY KEY, endpoint TEXT NOT NULL UNIQUE, outcome TEXT NOT NULL,
+    written REAL NOT NULL
 )
 """
 
@@ -225,7 +229,7 @@ def prepare(db: sqlite3.Connection, path: Path | None) -> None:
         elif version == 1:
             _migrate_from_1(db)
         else:
-            _make_tables(db)  # version 2 had some of them, as they are now
+            _make_tables(db)  # versions 2 and 3 had some of them, as they are now
         db.execute("CREATE TABLE IF NOT EXISTS answer_schema (version INTEGER NOT NULL)")
         db.execute("DELETE FROM answer_schema")
         db.execute("INSERT INTO answer_schema VALUES (?)", (VERSION,))
