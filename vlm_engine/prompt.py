@@ -115,9 +115,8 @@ def _pictures(question: Question) -> Iterator[dict[str, Any]]:
     for number, (jpeg, time_s) in enumerate(zip(jpegs, question.times_s, strict=True), 1):
         if question.more:
             yield {"type": "text", "text": f"Picture {number}, at {_clock(time_s or 0.0)}:"}
-        if jpeg:
-            picture = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
-            yield {"type": "image_url", "image_url": {"url": picture}}
+        picture = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
+        yield {"type": "image_url", "image_url": {"url": picture}}
 
 
 def schema(tags: Sequence[str], form: Form, pictures: int = 1) -> dict[str, Any] | None:

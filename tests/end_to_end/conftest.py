@@ -80,7 +80,12 @@ class Theatre:
         ]
         folder = self.folder / f"plügins {self.installed}" / "ahavenvlmconnector"
         self.stash.plugins.loaded.clear()
-        everything = {"ENDPOINTS": written, "TAG_LIST": list(TAGS), **settings}
+        everything = {
+            "ENDPOINTS": written,
+            "TAG_LIST": list(TAGS),
+            "CHECK_ENDPOINTS": False,  # tests count requests
+            **settings,
+        }
         self.stash.load_plugin(install(folder, everything))
         return endpoints[0] if endpoints else None  # type: ignore[return-value]
 

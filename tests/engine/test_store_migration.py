@@ -90,7 +90,7 @@ def test_a_file_of_version_1_keeps_every_answer(path, says_so):
         store.add(subject(0), stored(99))
         assert store.answers(subject(0))[-1] == stored(99)
     with closing(sqlite3.connect(path)) as db:
-        assert db.execute("SELECT version FROM answer_schema").fetchall() == [(3,)]
+        assert db.execute("SELECT version FROM answer_schema").fetchall() == [(4,)]
         assert db.execute("SELECT version FROM journal_schema").fetchall() == [(7,)]
 
 
@@ -130,7 +130,7 @@ def test_a_newer_version_is_refused_and_left_as_it_is(path):
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("UPDATE answer_schema SET version = 99")
     data = path.read_bytes()
-    complaint = r"store\.sqlite3: a newer version .* wrote it .*version 99, this one knows 3\)"
+    complaint = r"store\.sqlite3: a newer version .* wrote it .*version 99, this one knows 4\)"
     with pytest.raises(StoreError, match=f"{complaint}. Update this program, or move the file"):
         AnswerStore(path)
     assert path.read_bytes() == data

@@ -139,6 +139,7 @@ class World:
                 # What questions cost depends on the load of the machine, and two courses are
                 # compared.
                 "VIDEO_LEARN_COSTS": "false",
+                "CHECK_ENDPOINTS": "false",
                 **args,
             },
         }

@@ -175,8 +175,8 @@ class _Counts:
     def of(cls, answer: CardAnswer, card: Card) -> _Counts:
         """Return the counts of an answer, compared with this card."""
         named = answer.named or frozenset()
-        found, invented = len(named & card.shown), len(named - card.shown)
-        missed = len(card.shown) - found
+        found, invented = len(named & card.tags), len(named - card.tags)
+        missed = len(card.tags) - found
         return cls(found, missed, invented, len(CARD_TAGS) - found - missed - invented)
 
     def log_likelihood(self, missed: float, invented: float) -> float:

@@ -128,9 +128,9 @@ class _Report:
         )
 
     def _vision(self) -> Finding:
-        told = self.client.capabilities.vision
+        declared = self.client.capabilities.vision
         words = {True: "its model sees pictures, it says", None: "it does not say", False: ""}
-        return ok("vision", words[told], says=told)
+        return ok("vision", words[declared], says=declared)
 
     def _sight(self) -> Finding:
         """Return the diagnosis, and the remedy."""
@@ -202,19 +202,19 @@ class _Report:
 
     def _slots(self) -> Finding:
         client, configured = self.client, self.endpoint.max_concurrent
-        slots, told = client.slots, client.capabilities.slots
+        slots, declared = client.slots, client.capabilities.slots
         if configured == "auto":
             source = "as many as pay (max_concurrent is auto)"
         elif configured:
             source = f"{slots}, as max_concurrent says"
         else:
-            source = f"{slots}, as it tells" if told else "1: it does not tell"
+            source = f"{slots}, as it tells" if declared else "1: it does not tell"
         factor = self._gain()
         if factor is None:
-            return ok("requests at once", source, slots=slots, told=told)
+            return ok("requests at once", source, slots=slots, declared=declared)
         at_once = self.found.at_once[0] if self.found.at_once else 1
         text = f"{source}; {at_once} at once bring {factor:.1f} times the answers of one at a time"
-        figures = {"slots": slots, "told": told, "gain": round(factor, 2)}
+        figures = {"slots": slots, "declared": declared, "gain": round(factor, 2)}
         if self.found.sight is Sight.SWAPPED:
             return note("requests at once", f"{source}; set max_concurrent to 1", **figures)
         if slots == 1 and configured != "auto" and factor >= _WORTH_IT:
@@ -232,17 +232,17 @@ class _Report:
         return questions * alone_s / max(seconds, 1e-3)
 
     def _context(self) -> Finding:
-        needed, told = self._needed_tokens(), self.client.capabilities.context_tokens
+        needed, declared = self._needed_tokens(), self.client.capabilities.context_tokens
         text = f"a question about {len(self.model.tag_list)} tags with a picture of full size takes"
-        figures = {"context_tokens": told, "needed_tokens": needed}
-        if told and told < needed:
+        figures = {"context_tokens": declared, "needed_tokens": needed}
+        if declared and declared < needed:
             return wrong(
                 "context",
-                f"{told} tokens, and {text} about {needed}: give the server more context, or use "
-                "fewer tags or smaller pictures",
+                f"{declared} tokens, and {text} about {needed}: give the server more context, or "
+                "use fewer tags or smaller pictures",
                 **figures,
             )
-        has = f"{told} tokens" if told else "it does not tell"
+        has = f"{declared} tokens" if declared else "it does not tell"
         return ok("context", f"{has}; {text} about {needed}", **figures)
 
     def _needed_tokens(self) -> int:
@@ -325,7 +325,7 @@ def _letters(model: ModelConfig, tags: Sequence[str]) -> int:
     sent = messages(Question(tuple(tags), Form.LIST, b""), Wording.of(asking))
     parts = [message["content"] for message in sent]
     return sum(
-        len(part) if isinstance(part, str) else sum(len(each["text"]) for each in part)
+        len(part) if isinstance(part, str) else sum(len(each.get("text", "")) for each in part)
         for part in parts
     )
 
@@ -334,7 +334,7 @@ def sight_text(found: Examination) -> str:
     """Return the diagnosis with its name, and the remedy."""
     readable = [answer for answer in found.answers if answer.named is not None]
     text = _SIGHTS[found.sight].format(
-        right=sum(answer.named == answer.card.shown for answer in readable),
+        right=sum(answer.named == answer.card.tags for answer in readable),
         cards=len(found.answers),
         quote=_quote(found),
         dropped=_dropped(found),

@@ -212,7 +212,7 @@ class Examiner:
             {tag for tag, verdict in verdicts.items() if verdict.present}
             for verdicts in answer.by_picture
         ]
-        is_right = named == [card.shown for card in cards]
+        is_right = named == [card.tags for card in cards]
         self.found.several_right = is_right and answer.calls < len(cards)
 
     async def _answer(self, question: Question) -> Answer:

@@ -386,12 +386,12 @@ _COMMANDS: dict[str, tuple[str, str, tuple[_Add, ...]]] = {
         (_tag, _config_file, _endpoints, _tags, _engine_settings),
     ),
     "check": (
-        "try every endpoint: can it be reached, does it see, how much does it take",
-        "Says of every endpoint whether it can be reached, which model answers and whether it "
-        "sees pictures, how many requests "
-        "it takes at once, and how it answers a test question; and where something is wrong, what "
-        "to do about it.",
-        (_config_file, _endpoints, _check),
+        "try every endpoint and this machine: do answers fit pictures, what do they cost",
+        "Asks every endpoint about test pictures, at most ten, and says which model answers, "
+        "whether its answers fit the pictures, how many requests it takes at once, and what "
+        "pictures and answers cost; then what this machine has; and where something is wrong, "
+        "what to do about it. It takes half a minute, and never more than one.",
+        (_config_file, _endpoints, _tags, _check),
     ),
     "prompt": (
         "show exactly what a model would be asked",

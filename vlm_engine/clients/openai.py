@@ -147,12 +147,16 @@ class OpenAIClient(Client):
     async def text_tokens(self, question: Question, *, timeout_s: float) -> int:
         """Return the number of tokens of the question's text; 0 if the server does not tell.
 
-        Sends one request, without a picture. Raises as ``ask``.
+        Sends one request without a picture. Call it after an answer: it sends the fields that the
+        server takes. Raises as ``ask``.
         """
-        options = RequestOptions(self._features, 1)
-        text = replace(question, jpeg=b"", pixels=0)
-        body, _ = await self._complete(text, options, timeout_s)
-        return reply.tokens(body, "prompt_tokens")
+        payload = self._bodies.encoded_text(
+            question, self._name, RequestOptions(self._features, budget=1)
+        )
+        response = await self._send("POST", "/chat/completions", timeout_s, payload)
+        if response.is_error:
+            raise from_response(response, self._target())
+        return reply.tokens(response.body, "prompt_tokens")
 
     @property
     def features(self) -> frozenset[Feature]:

@@ -131,9 +131,7 @@ class Bodies:
         self._letters = lru_cache(_CACHED)(self._count_letters)
 
     def encoded(self, question: Question, name: str, options: RequestOptions) -> bytes:
-        """Return the bytes. ``name``: as in ``body``. Without a picture, only texts are sent."""
-        if not question.jpeg:
-            return json.dumps(body(question, name, self._model, options)).encode("ascii")
+        """Return the bytes. ``name``: as in ``body``."""
         times_s = question.times_s if question.more or self._uses_time else (None,)
         first, *rest = self._texts(question.tags, question.form, times_s, name, options)
         jpegs = (question.jpeg, *(frame.jpeg for frame in question.more))
@@ -141,6 +139,14 @@ class Bodies:
         return b"".join(
             [first, *(part for jpeg, after in pairs for part in (b64encode(jpeg), after))]
         )
+
+    def encoded_text(self, question: Question, name: str, options: RequestOptions) -> bytes:
+        """Return the bytes of the question without its picture. ``name``: as in ``body``."""
+        fields = body(question, name, self._model, options)
+        for message in fields["messages"]:
+            if isinstance(message["content"], list):
+                message["content"] = [part for part in message["content"] if part["type"] == "text"]
+        return json.dumps(fields).encode("ascii")
 
     def letters(self, question: Question, options: RequestOptions) -> int:
         """Return the length of the texts that the model reads."""
