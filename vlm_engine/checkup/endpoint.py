@@ -13,9 +13,10 @@ from vlm_engine.checkup.diagnosis import Sight, relation
 from vlm_engine.checkup.examination import LARGE, SMALL, Examination, Examiner
 from vlm_engine.checkup.values import Finding, Section, SectionKind, Severity, note, ok, wrong
 from vlm_engine.clients import OpenAIClient
+from vlm_engine.clients.discovery import are_alike
 from vlm_engine.clients.request import Feature
 from vlm_engine.config.models import EndpointConfig, ModelConfig
-from vlm_engine.errors import ClientError, UnreachableError, WrongKeyError
+from vlm_engine.errors import ClientError, TimedOutError, UnreachableError, WrongKeyError
 from vlm_engine.prompt import Wording, longest_answer, messages
 from vlm_engine.reply import shortened
 from vlm_engine.types import Form, Question
@@ -29,7 +30,6 @@ _FIXED = 1.15
 _MUCH = 600  # tokens of a small picture
 _DROPPED = 8
 _SLOW_PICTURE_S, _SLOW_TOKEN_S = 10.0, 0.25
-_THINKING = 5  # times as many tokens as an answer needs, and 64 more
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +120,9 @@ class _Report:
             yield note("failures", self.found.error.args[0])
 
     def _no_answer(self) -> Finding:
-        if self.found.error is not None:
-            return wrong("test pictures", self.found.error.args[0])
+        error = self.found.error
+        if error is not None and not isinstance(error, TimedOutError):
+            return wrong("test pictures", error.args[0])
         return wrong(
             "test pictures",
             "no answer in time; if the server is loading its model, check again in a minute",
@@ -147,13 +148,16 @@ class _Report:
         return Finding(severity, "test pictures", sight_text(found), figures)
 
     def _stand_ins(self) -> Iterator[Finding]:
-        for name in sorted(self.found.stand_ins):
-            yield note(
-                "model",
-                f"wrong model: {name} answers, and not the one that is asked for; load that one "
-                "there, or correct MODEL (model_id of this endpoint)",
-                answers=name,
-            )
+        asked_for = self.endpoint.model_id or self.model.model_id
+        for name in sorted(self.found.models):
+            if asked_for and not are_alike(asked_for, name):
+                yield note(
+                    "model",
+                    f"wrong model: {name} answers, and {asked_for} is asked for; load that one "
+                    "there, or correct MODEL (model_id of this endpoint), unless both are names of "
+                    "one model",
+                    answers=name,
+                )
 
     def _forms(self) -> Iterator[Finding]:
         features, found = self.client.features, self.found
@@ -175,14 +179,12 @@ class _Report:
             yield ok("confidence", "it tells how sure its model is", logprobs=True)
 
     def _thinking(self) -> Iterator[Finding]:
-        tokens = [tokens for tokens, _ in self.found.answer_tokens if tokens]
-        needed = [12 + 8 * named for _, named in self.found.answer_tokens]
-        if tokens and median(tokens) > 64 + _THINKING * median(needed):
+        tokens = self.found.thinking_tokens
+        if tokens:
             yield note(
                 "thinking",
-                f"thinking: it writes {median(tokens):.0f} tokens for an answer of about "
-                f"{median(needed):.0f}; turn its thinking off in the server, or use its instruct "
-                "variant",
+                f"it thinks before it answers, and writes {median(tokens):.0f} tokens; "
+                "turn its thinking off in the server, or use its instruct variant",
                 answer_tokens=median(tokens),
             )
 
@@ -229,11 +231,15 @@ class _Report:
         if not alone_s or at_once is None:
             return None
         questions, seconds = at_once
-        return questions * alone_s / max(seconds, 1e-3)
+        return min(questions, questions * alone_s / max(seconds, 1e-3))
 
     def _context(self) -> Finding:
         needed, declared = self._needed_tokens(), self.client.capabilities.context_tokens
-        text = f"a question about {len(self.model.tag_list)} tags with a picture of full size takes"
+        tags = len(self.model.tag_list)
+        text = (
+            f"a question about {tags} tag{'s' if tags != 1 else ''} with a picture of full size "
+            "takes"
+        )
         figures = {"context_tokens": declared, "needed_tokens": needed}
         if declared and declared < needed:
             return wrong(
@@ -272,16 +278,16 @@ class _Report:
         small, large = tokens[SMALL] - tokens[0], tokens[LARGE] - tokens[0]
         text = f"{small} for a picture of {SMALL} pixels, {large} for one of {LARGE}"
         figures = {"small": small, "large": large, "text": tokens[0]}
-        if small > _DROPPED and large < _FIXED * small:
+        if small > _MUCH:
+            text += (
+                "; enlarging: a small picture counts as much as a large one elsewhere; lower the "
+                "least number of tokens of a picture in the server (llama.cpp: --image-min-tokens)"
+            )
+            yield note("picture tokens", text, **figures)
+        elif small > _DROPPED and large < _FIXED * small:
             text += (
                 "; shrinking: a larger picture counts no more, because the server reduces pictures "
                 "or its model takes all of them in one size; frame_size full will hardly help"
-            )
-            yield note("picture tokens", text, **figures)
-        elif small > _MUCH:
-            text += (
-                "; enlarging: a small picture counts as much as a large one; lower the least "
-                "number of tokens of a picture in the server (llama.cpp: --image-min-tokens)"
             )
             yield note("picture tokens", text, **figures)
         else:

@@ -15,7 +15,14 @@ from statistics import median
 from vlm_engine.checkup.cards import CARDS, Card, together
 from vlm_engine.checkup.diagnosis import CardAnswer, Sight, are_constant, diagnose, relation
 from vlm_engine.clients import OpenAIClient
-from vlm_engine.errors import BusyError, ClientError, ReplyError, RequestError, ServerError
+from vlm_engine.errors import (
+    BusyError,
+    ClientError,
+    ReplyError,
+    RequestError,
+    ServerError,
+    TimedOutError,
+)
 from vlm_engine.types import Answer, Form, Question, QuestionCost
 
 SMALL, LARGE = 512, 1024
@@ -26,6 +33,7 @@ _TOGETHER = (*CARDS[5:], CARDS[0])
 _GIVE_UP_AFTER = 2  # unreadable replies, with nothing that can be read
 _BUSY_S = 2.0
 _CLEARLY = 0.45
+_LETTERLESS = 24  # tokens of an answer that are none of its text: marks of the template
 
 
 @dataclass(slots=True)
@@ -35,9 +43,9 @@ class Examination:
     ``alone_s``: seconds of a usual question with nothing else in flight, None if not known.
     ``at_once``: how many questions were in flight at the same time, and the seconds until all were
     answered. ``prompt_tokens``: tokens of questions about small and large pictures, by width, and
-    of their text alone under 0. ``answer_tokens``: those of each answer in a list, and the number
-    of shapes that it names. ``readable`` and ``unreadable``: the forms in which answers could be
-    read, and could not. ``stand_ins``: models that answered in place of the one asked for.
+    of their text alone under 0. ``thinking_tokens``: those of each answer that holds thoughts.
+    ``readable`` and ``unreadable``: the forms in which answers could be read, and could not.
+    ``models``: the names of the models that answered.
     ``several_right``: whether it told the pictures of one question apart, None if not asked.
     ``error``: the reason why it could not go on. ``is_cut_short``: the time was up before all was
     asked.
@@ -47,10 +55,10 @@ class Examination:
     seconds: list[float] = field(default_factory=list)
     at_once: tuple[int, float] | None = None
     prompt_tokens: dict[int, int] = field(default_factory=dict)
-    answer_tokens: list[tuple[int, int]] = field(default_factory=list)
+    thinking_tokens: list[int] = field(default_factory=list)
     readable: set[Form] = field(default_factory=set)
     unreadable: dict[Form, ReplyError] = field(default_factory=dict)
-    stand_ins: set[str] = field(default_factory=set)
+    models: set[str] = field(default_factory=set)
     several_right: bool | None = None
     cost: QuestionCost | None = None
     error: ClientError | None = None
@@ -112,7 +120,7 @@ class Examiner:
 
     @property
     def _left_s(self) -> float:
-        return max(0.0, self._ends_at - time.monotonic())
+        return max(0.01, self._ends_at - time.monotonic())
 
     async def _ask_everything(self) -> None:
         await self._ask(_FIRST)
@@ -197,7 +205,7 @@ class Examiner:
             self.found.answers.append(CardAnswer(card, None, form, before, beside, error))
             return
         except (RequestError, ServerError) as error:
-            if self.found.error is not None:
+            if self.found.error is not None or isinstance(error, TimedOutError):
                 raise
             self.found.error = error  # of one question; a second one ends the examination
             return
@@ -226,13 +234,11 @@ class Examiner:
     def _measure(self, answer: Answer, form: Form, width: int, *, alone: bool) -> None:
         found = self.found
         found.readable.add(form)
-        if answer.by_another_model:
-            found.stand_ins.add(answer.model)
-        if form is Form.LIST and width == SMALL:
-            if alone:
-                found.seconds.append(answer.seconds)
-            named = sum(verdict.present for verdict in answer.verdicts.values())
-            found.answer_tokens.append((answer.answer_tokens, named))
+        found.models.add(answer.model)
+        if answer.answer_tokens > _LETTERLESS + len(answer.raw) or "<think" in answer.raw:
+            found.thinking_tokens.append(answer.answer_tokens)
+        if form is Form.LIST and width == SMALL and alone:
+            found.seconds.append(answer.seconds)
         if form is Form.LIST and answer.prompt_tokens:
             found.prompt_tokens[width] = answer.prompt_tokens
         if self._client.prices.is_known:

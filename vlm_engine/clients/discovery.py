@@ -46,7 +46,7 @@ class Capabilities:
 
         A listed name may be an alias of another name, unless both are listed.
         """
-        if not requested or not answered or _are_alike(requested, answered):
+        if not requested or not answered or are_alike(requested, answered):
             return False
         if requested in self.names:
             return answered in self.models and answered not in self.names
@@ -72,7 +72,7 @@ _QUANTISATION = (
 _SUFFIX = re.compile(rf"(-({_RELEASE}|{_QUANTISATION}))*")
 
 
-def _are_alike(one: str, other: str) -> bool:
+def are_alike(one: str, other: str) -> bool:
     """Return whether two names differ only in folder, file type, date, release or quantisation.
 
     Any other suffix makes another model: ``gpt-4o-mini`` is not ``gpt-4o``.

@@ -1,0 +1,147 @@
+"""What answers about cards mean, with models that err."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from itertools import combinations
+
+import pytest
+
+from vlm_engine.checkup.cards import CARD_TAGS, CARDS
+from vlm_engine.checkup.diagnosis import CardAnswer, Sight, are_constant, diagnose, relation
+from vlm_engine.errors import ReplyError, ReplyFault
+from vlm_engine.types import Form
+
+ALONE, AT_ONCE = CARDS[:5], (*CARDS[5:], CARDS[0])
+NOISE = [(0.0, 0.0), (0.05, 0.01), (0.1, 0.02), (0.2, 0.05)]
+
+
+def seen(card, noise, chance):
+    """Return the shapes that a model with these error rates names."""
+    missed, invented = noise
+    return frozenset(
+        tag
+        for tag in CARD_TAGS
+        if (chance.random() >= missed if tag in card.tags else chance.random() < invented)
+    )
+
+
+def sound(card, before, beside):
+    return card
+
+
+def stale(card, before, beside):
+    return before or AT_ONCE[AT_ONCE.index(card) - 1]
+
+
+def swapping(card, before, beside):
+    return beside[0] if beside else card
+
+
+def answers(server, noise, seed):
+    """Return the answers of a server that shows its model other cards than those it is sent."""
+    chance, before = random.Random(seed), None
+    for card in ALONE:
+        source = server(card, before, ()) if before or server is not stale else None
+        named = seen(source, noise, chance) if source else frozenset()
+        yield CardAnswer(card, named, before=before)
+        before = card
+    for place, card in enumerate(AT_ONCE):
+        beside = (*AT_ONCE[place + 1 :], *AT_ONCE[:place])
+        source = server(card, before if place == 0 else None, beside)
+        yield CardAnswer(card, seen(source, noise, chance), beside=beside)
+
+
+def diagnoses(server, noise, runs):
+    return Counter(diagnose([*answers(server, noise, seed)]) for seed in range(runs))
+
+
+def test_two_cards_share_one_shape_at_most():
+    assert all(len(card.tags) == 3 for card in CARDS)
+    assert all(len(one.tags & other.tags) <= 1 for one, other in combinations(CARDS, 2))
+    assert not CARDS[0].tags & CARDS[1].tags
+    assert Counter(tag for card in CARDS for tag in card.tags) == dict.fromkeys(CARD_TAGS, 3)
+
+
+@pytest.mark.parametrize("noise", NOISE)
+def test_a_model_that_errs_is_never_called_anything_else(noise):
+    assert diagnoses(sound, noise, 40) == {Sight.SOUND: 40}
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("noise", [*NOISE, (0.3, 0.1)])
+def test_no_sound_model_is_called_unsound_in_a_thousand_runs(noise):
+    assert set(diagnoses(sound, noise, 1000)) <= {Sight.SOUND, Sight.WEAK}
+
+
+@pytest.mark.parametrize(("server", "sight"), [(stale, Sight.STALE), (swapping, Sight.SWAPPED)])
+@pytest.mark.parametrize("noise", NOISE[:3])
+def test_answers_about_other_pictures_are_noticed(server, sight, noise):
+    found = diagnoses(server, noise, 25)
+    assert found[sight] >= 24
+
+
+def test_a_weak_model_is_weak_and_not_barred():
+    found = Counter()
+    for seed in range(40):
+        given = [*answers(sound, (0.45, 0.15), seed)]
+        found[diagnose(given)] += 1
+        assert not are_constant(given)
+    assert found.keys() <= {Sight.WEAK, Sight.SOUND}
+    assert found[Sight.WEAK] > 10
+
+
+@pytest.mark.parametrize("always", [(), CARD_TAGS[:1], CARD_TAGS[:3], CARD_TAGS], ids=len)
+def test_answers_that_never_change_are_blind(always):
+    given = [CardAnswer(card, frozenset(always)) for card in CARDS]
+    assert diagnose(given) is Sight.BLIND
+    assert are_constant(given)
+
+
+def test_a_blind_answer_may_differ_by_form():
+    given = [CardAnswer(card, frozenset(CARD_TAGS[:1])) for card in CARDS[:4]]
+    given.append(CardAnswer(CARDS[4], frozenset(), Form.VERDICTS))
+    assert are_constant(given)
+    assert diagnose(given) is Sight.BLIND
+
+
+def test_random_answers_are_blind_or_weak():
+    found = Counter()
+    for seed in range(40):
+        chance = random.Random(seed)
+        named = [frozenset(tag for tag in CARD_TAGS if chance.random() < 0.3) for _ in CARDS]
+        found[diagnose([*map(CardAnswer, CARDS, named)])] += 1
+    assert found[Sight.BLIND] > 20
+    assert Sight.SOUND not in found
+
+
+def test_the_relation_is_that_of_youden():
+    right = [CardAnswer(card, card.tags) for card in CARDS]
+    assert relation(right) == 1
+    assert relation([CardAnswer(card, frozenset(CARD_TAGS)) for card in CARDS]) == 0
+    assert relation([CardAnswer(card, frozenset(CARD_TAGS) - card.tags) for card in CARDS]) == -1
+
+
+@pytest.mark.parametrize(
+    ("error", "sight"),
+    [
+        (ReplyError("x", fault=ReplyFault.WITHHELD), Sight.REFUSING),
+        (ReplyError("x", fault=ReplyFault.REFUSED), Sight.REFUSING),
+        (ReplyError("x", fault=ReplyFault.ONLY_THOUGHT), Sight.THINKING),
+        (ReplyError("x", raw="I'm sorry, but I can't help with that."), Sight.REFUSING),
+        (ReplyError("x", raw="I cannot assist with this request."), Sight.REFUSING),
+        (ReplyError("x", raw="Es tut mir leid, das kann ich leider nicht."), Sight.REFUSING),
+        (ReplyError("x", raw="The picture has a red circle on it."), Sight.WRONG_FORM),
+        (ReplyError("x", raw="qz %% the the 4fk"), Sight.GIBBERISH),
+    ],
+)
+def test_answers_that_cannot_be_read_have_a_kind(error, sight):
+    given = [CardAnswer(card, None, error=error) for card in CARDS[:2]]
+    assert diagnose(given) is sight
+
+
+def test_few_answers_say_nothing():
+    assert diagnose([]) is Sight.UNKNOWN
+    assert diagnose([CardAnswer(CARDS[0], frozenset())]) is Sight.UNKNOWN
+    assert diagnose([CardAnswer(card, frozenset()) for card in CARDS[:2]]) is Sight.UNKNOWN
