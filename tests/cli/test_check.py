@@ -72,9 +72,9 @@ def test_a_run_leaves_out_an_endpoint_that_does_not_see(command, vlm, photo):
     done = command("tag", photo, *at(vlm), CHECKED)
     assert done.code == 3
     assert "its answers do not depend on the picture" in done.err
-    assert vlm.counters.frame_numbers == []
+    tested = vlm.counters.answered
     assert command("tag", photo, *at(vlm)).code == 0
-    assert vlm.counters.frame_numbers == [7]
+    assert vlm.counters.answered == tested + 1
 
 
 def test_a_run_tests_a_sound_endpoint_once(tag, vlm, photo):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shlex
 import subprocess
@@ -14,11 +15,12 @@ from PIL import Image
 
 from haven.settings.settings import Settings
 from haven.tasks.command_line import program
+from vlm_engine.checkup.endpoint import check_endpoint
+from vlm_engine.checkup.values import section_lines
 from vlm_engine.cli.arguments import parsed, parsers
-from vlm_engine.cli.check import LOOKS, NOTE, OK, WRONG
 from vlm_engine.config import templates
-from vlm_engine.config.models import EngineConfig, parse
-from vlm_engine.testing import Profile, glyphs
+from vlm_engine.config.models import EndpointConfig, EngineConfig, ModelConfig, parse
+from vlm_engine.testing import Behaviour, Profile, SandboxVLM, glyphs
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVERS = ("LM Studio", "Ollama", "llama.cpp", "vLLM", "SGLang", "LiteLLM proxy", "Cloud services")
@@ -66,9 +68,23 @@ def test_the_command_line_page_shows_a_whole_report():
     (report,) = [
         block for block in blocks("command-line.md", "text") if block.startswith("gaming PC")
     ]
-    lines = [line.split(maxsplit=1) for line in report.splitlines()[1:]]
-    assert {outcome for outcome, _ in lines} <= {OK, NOTE, WRONG}
-    assert [rest.split(":")[0] for _, rest in lines] == [*LOOKS, "requests at once"]
+    behaviour = Behaviour(
+        profile=Profile.LM_STUDIO, models=("qwen3-vl-8b-instruct",), context_tokens=8192
+    )
+
+    async def checked():
+        async with SandboxVLM(behaviour) as vlm:
+            endpoint = EndpointConfig(base_url=vlm.url, name="gaming PC", max_concurrent=4)
+            return await check_endpoint(
+                endpoint, ModelConfig(tag_list=["Foul", "Goal", "Turnover"])
+            )
+
+    real = section_lines(asyncio.run(checked()).section)[1:]
+    shown = report.splitlines()[1:]
+    assert [line.split(":")[0].split(maxsplit=1)[1] for line in shown] == [
+        line.split(":")[0].split(maxsplit=1)[1] for line in real
+    ]
+    assert shown[:7] == real[:7]
 
 
 @pytest.mark.parametrize(

@@ -171,8 +171,8 @@ class _Report:
         if self.client.lacks_confidence:
             yield note(
                 "confidence",
-                "it does not tell how sure its model is; the search then needs about half as many "
-                "questions again",
+                "it does not tell how sure its model is, so the search needs about a third more of "
+                "its time",
                 logprobs=False,
             )
         else:
