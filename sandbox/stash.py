@@ -69,7 +69,8 @@ class SandboxStash:
 
     ``library``, ``faults``, ``requests`` and ``sessions`` may be used from any thread; ``ui`` is
     the web interface's configuration (``{"vrTag": …}``), ``config_folder`` stands for the one with
-    the server's configuration and goes with the server.
+    the server's configuration and goes with the server, ``libraries`` are the folders that it
+    scans, as it shows them.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class SandboxStash:
         self.port = 0
         self.faults = Faults()
         self.ui: dict[str, Any] = {}
+        self.libraries = [*(shown_as or {}).values()]
         self.requests = RequestLog()
         self.library = Library(self._database, shown_as)
         self.sessions = Sessions(credentials, api_key, session_idle_s, clock)
@@ -163,6 +165,7 @@ class SandboxStash:
                 self.faults,
                 self.ui,
                 self.config_folder,
+                self.libraries,
             )
             runner = web.AppRunner(
                 StashServer(context, self.requests).application(),

@@ -25,6 +25,7 @@ from haven.stash.values import (
     Fate,
     ItemT,
     PastChange,
+    QueuedVideo,
     Recovered,
     Run,
     Scene,
@@ -97,6 +98,18 @@ class MediaHandler:
             return ids
         failed = dict.fromkeys(reading.ids_with_tags(self._client, kind, tag.id, errored.id))
         return (*(one for one in ids if one not in failed), *failed)
+
+    def queued_videos(self, tag_name: str) -> tuple[QueuedVideo, ...]:
+        """Return the first file of every scene that carries a tag. Empty when Stash has no such
+        tag.
+        """
+        tag = self._tag(tag_name)
+        return reading.queued_videos(self._client, tag.id) if tag else ()
+
+    def count_vr(self, tag_name: str) -> int:
+        """Return the number of scenes that carry a tag and the one that marks VR scenes."""
+        tag, vr_tag = self._tag(tag_name), self._tag(self._vr_tag) if self._vr_tag else None
+        return reading.count_scenes(self._client, tag.id, vr_tag.id) if tag and vr_tag else 0
 
     def image_ids_in_galleries_with(self, tag_name: str) -> tuple[str, ...]:
         """Return the ids of the images in all galleries that carry a tag. Empty when Stash has no

@@ -19,6 +19,7 @@ from haven.stash.values import (
     ItemSnapshot,
     ItemT,
     Marker,
+    QueuedVideo,
     Scene,
     SceneFile,
     Tag,
@@ -78,6 +79,31 @@ def ids_with_tags(client: StashClient, kind: ItemKind, *tag_ids: str) -> tuple[s
 def image_ids_in_galleries_with_tag(client: StashClient, tag_id: str) -> tuple[str, ...]:
     """Return the ids of the images in all galleries that carry exactly this tag, in order."""
     return _ids(client, ItemKind.IMAGE, {"galleries_filter": {"tags": _tagged(tag_id)}})
+
+
+def queued_videos(client: StashClient, tag_id: str) -> tuple[QueuedVideo, ...]:
+    """Return the first file of every scene that carries exactly this tag, in order of the ids."""
+    criteria = {"tags": _tagged(tag_id)}
+    videos: list[QueuedVideo] = []
+    while True:
+        page = {"per_page": PAGE, "page": len(videos) // PAGE + 1, "sort": "id"}
+        data = client.ask(_QUEUED, {"page": page, "criteria": criteria})["findScenes"]["scenes"]
+        videos += map(_queued_video, data)
+        if len(data) < PAGE:
+            return tuple(videos)
+
+
+def _queued_video(data: Mapping[str, Any]) -> QueuedVideo:
+    scene_id = str(data["id"])
+    for file in data["files"]:
+        return QueuedVideo(scene_id, str(file["path"]), int(file["size"]), float(file["duration"]))
+    return QueuedVideo(scene_id)
+
+
+def count_scenes(client: StashClient, *tag_ids: str) -> int:
+    """Return the number of scenes that carry all of these tags."""
+    variables = {"page": {"per_page": 0}, "criteria": {"tags": _tagged(*tag_ids)}}
+    return int(client.ask(_COUNT_SCENES, variables)["findScenes"]["count"])
 
 
 def tag_counts(client: StashClient, gallery_id: str, tags: Iterable[Tag]) -> dict[str, int]:
@@ -337,6 +363,14 @@ _SNAPSHOTS: Mapping[ItemKind, Reading[ItemSnapshot]] = {
 }
 
 
+_QUEUED = """query QueuedVideos($page: FindFilterType, $criteria: SceneFilterType) {
+  findScenes(filter: $page, scene_filter: $criteria) {
+    scenes { id files { path size duration } }
+  }
+}"""
+_COUNT_SCENES = """query CountScenes($page: FindFilterType, $criteria: SceneFilterType) {
+  findScenes(filter: $page, scene_filter: $criteria) { count }
+}"""
 _BELOW = "query TagsBelow($id: ID!) { findTag(id: $id) { children { id name } } }"
 _COUNTS = """query Carriers(
   $marker: SceneMarkerFilterType, $scene: SceneFilterType, $image: ImageFilterType,

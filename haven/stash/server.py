@@ -19,7 +19,7 @@ _HANDSHAKE = """query Handshake($ids: [ID!]) {
   version { version }
   systemStatus { status workingDir }
   configuration {
-    general { apiKey pluginsPath generatedPath maxSessionAge }
+    general { apiKey pluginsPath generatedPath maxSessionAge stashes { path } }
     plugins(include: $ids)
     ui
   }
@@ -54,6 +54,8 @@ def handshake(client: StashClient, plugin_id: str) -> ServerInfo:
         max_session_age_s=int(general.get("maxSessionAge") or 0),
         settings=object_in(configuration.get("plugins"), plugin_id, "configuration.plugins"),
         ui=dict(configuration.get("ui") or {}),
+        libraries=tuple(str(each["path"]) for each in general.get("stashes") or ()),
+        has_api_key=bool(general.get("apiKey")),
     )
 
 

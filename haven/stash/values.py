@@ -15,7 +15,8 @@ _Key = TypeVar("_Key")
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
     """The result of the handshake. ``settings``: the user's settings of the plugin; keys never set
-    are absent.
+    are absent. ``libraries``: the folders that Stash scans. ``has_api_key``: the plugin uses the
+    user's API key, so that its session does not end.
     """
 
     version: str
@@ -25,6 +26,8 @@ class ServerInfo:
     max_session_age_s: int
     settings: Mapping[str, Any] = field(repr=False)
     ui: Mapping[str, Any] = field(repr=False)
+    libraries: tuple[str, ...] = ()
+    has_api_key: bool = False
 
     @property
     def vr_tag(self) -> str:
@@ -73,6 +76,16 @@ class SceneFile:
     width: int
     height: int
     oshash: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedVideo:
+    """The first file of a scene that waits. ``path`` is "" if Stash has no file for it."""
+
+    scene_id: str
+    path: str = ""
+    size_bytes: int = 0
+    duration_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

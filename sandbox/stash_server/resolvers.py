@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePath
@@ -48,6 +48,7 @@ class Context:
     faults: Faults
     ui: dict[str, Any]
     config_folder: Path
+    libraries: Sequence[str]
     base_url: str = ""
 
 
@@ -178,6 +179,10 @@ def _configuration(_: object, info: Info) -> dict[str, Any]:
         "pythonPath": context.plugins.python,
         "ffmpegPath": "",
         "ffprobePath": "",
+        "stashes": [
+            {"path": path, "excludeVideo": False, "excludeImage": False}
+            for path in context.libraries
+        ],
     }
     return {"general": general, "ui": context.ui}
 
