@@ -45,6 +45,7 @@ from vlm_engine.types import (
 from vlm_engine.watchdog import Readers
 
 if TYPE_CHECKING:
+    from vlm_engine.checkup.setup import check_setup, forecast_section
     from vlm_engine.config.base import SettingsGroup, clean_name, placed
     from vlm_engine.config.by_name import (
         default_of,
@@ -118,6 +119,7 @@ __all__ = [
     "__version__",
     "addresses_in",
     "check_once",
+    "check_setup",
     "clean_descriptions",
     "clean_name",
     "clean_synonyms",
@@ -125,6 +127,7 @@ __all__ = [
     "default_of",
     "described_apart",
     "folders_in",
+    "forecast_section",
     "image_dict",
     "key_in",
     "media_errors",
@@ -152,6 +155,7 @@ _IMPORTED_ON_USE = (
     "config.by_name",
     "tagging.results",
     "tagging.category_search",
+    "checkup.setup",
     "engine",
 )
 """The modules of the other names, the quickest to import first."""

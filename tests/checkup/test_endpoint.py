@@ -97,7 +97,7 @@ async def test_a_sound_server_has_its_figures():
     check, _ = await checked(behaviour, api_key=KEY)
     found = {each.what: each for each in check.section.findings}
     assert found["API key"].text == "accepted"
-    assert found["requests at once"].text.startswith("3, as it tells; 4 at once bring ")
+    assert found["requests at once"].text.startswith("3, as it tells; 3 at once bring ")
     assert found["context"].text.startswith("8192 tokens; a question about 4 tags")
     tokens = found["picture tokens"].figures
     assert 180 <= tokens["small"] <= 200

@@ -11,6 +11,7 @@ from statistics import median
 from vlm_engine.checkup.cards import CARD_TAGS, card_model
 from vlm_engine.checkup.diagnosis import Sight, relation
 from vlm_engine.checkup.examination import LARGE, SMALL, Examination, Examiner
+from vlm_engine.checkup.playback import EndpointSpeed
 from vlm_engine.checkup.values import Finding, Section, SectionKind, Severity, note, ok, wrong
 from vlm_engine.clients import OpenAIClient
 from vlm_engine.clients.discovery import are_alike
@@ -26,6 +27,7 @@ _MOST_NAMED = 10
 _PIXELS_PER_TOKEN = 784
 _LETTERS_PER_TOKEN = 4
 _WORTH_IT, _NO_GAIN = 1.5, 1.15
+_USUAL_TOKENS = 8  # of an answer about a frame: most show nothing, or one tag
 _FIXED = 1.15
 _MUCH = 600  # tokens of a small picture
 _DROPPED = 8
@@ -40,6 +42,36 @@ class EndpointCheck:
     section: Section
     slots: int = 1
     found: Examination = field(default_factory=Examination)
+
+    @property
+    def speed(self) -> EndpointSpeed | None:
+        """The time of questions about frames; None if a run would not use the endpoint.
+
+        They have shorter answers than those about cards.
+        """
+        found = self.found
+        if not found.alone_s or found.sight is Sight.STALE or found.is_constant:
+            return None
+        at_once, all_s = found.at_once or (1, found.alone_s)
+        usual = self._usual_share()
+        return EndpointSpeed(
+            self.endpoint.label,
+            self.slots,
+            usual * found.alone_s,
+            usual * max(all_s, found.alone_s),
+            max(1, min(at_once, self.slots)),
+            self.endpoint.is_fallback,
+            found.cost,
+        )
+
+    def _usual_share(self) -> float:
+        """Return the time of a usual question as a share of that of one about a card."""
+        cost, tokens = self.found.cost, self.found.answer_tokens
+        if cost is None or not tokens:
+            return 1.0
+        rest_s = cost.call_s + cost.picture_s
+        card_s = rest_s + cost.answer_token_s * median(tokens)
+        return min(1.0, (rest_s + cost.answer_token_s * _USUAL_TOKENS) / card_s)
 
 
 async def check_endpoint(

@@ -43,9 +43,9 @@ class Examination:
     ``alone_s``: seconds of a usual question with nothing else in flight, None if not known.
     ``at_once``: how many questions were in flight at the same time, and the seconds until all were
     answered. ``prompt_tokens``: tokens of questions about small and large pictures, by width, and
-    of their text alone under 0. ``thinking_tokens``: those of each answer that holds thoughts.
-    ``readable`` and ``unreadable``: the forms in which answers could be read, and could not.
-    ``models``: the names of the models that answered.
+    of their text alone under 0. ``answer_tokens``: those of each list; ``thinking_tokens``: those
+    of each answer that holds thoughts. ``readable`` and ``unreadable``: the forms in which answers
+    could be read, and could not. ``models``: the names of the models that answered.
     ``several_right``: whether it told the pictures of one question apart, None if not asked.
     ``error``: the reason why it could not go on. ``is_cut_short``: the time was up before all was
     asked.
@@ -55,6 +55,7 @@ class Examination:
     seconds: list[float] = field(default_factory=list)
     at_once: tuple[int, float] | None = None
     prompt_tokens: dict[int, int] = field(default_factory=dict)
+    answer_tokens: list[int] = field(default_factory=list)
     thinking_tokens: list[int] = field(default_factory=list)
     readable: set[Form] = field(default_factory=set)
     unreadable: dict[Form, ReplyError] = field(default_factory=dict)
@@ -127,8 +128,10 @@ class Examiner:
         await self._ask(_SECOND)
         if self._gives_up:
             return
-        if self._has_time_for(AT_ONCE):
-            await self._ask_at_once(_TOGETHER)
+        at_once = self._client.slots if 1 < self._client.slots < AT_ONCE else AT_ONCE
+        for first in range(0, AT_ONCE - at_once + 1, at_once):
+            if self._has_time_for(at_once):
+                await self._ask_at_once(_TOGETHER[first : first + at_once])
         for card, form, width in (
             (_NAMES, Form.NAMES, SMALL),
             (_LARGE_CARD, Form.LIST, LARGE),
@@ -237,8 +240,10 @@ class Examiner:
         found.models.add(answer.model)
         if answer.answer_tokens > _LETTERLESS + len(answer.raw) or "<think" in answer.raw:
             found.thinking_tokens.append(answer.answer_tokens)
-        if form is Form.LIST and width == SMALL and alone:
-            found.seconds.append(answer.seconds)
+        if form is Form.LIST and width == SMALL:
+            found.answer_tokens.append(answer.answer_tokens)
+            if alone:
+                found.seconds.append(answer.seconds)
         if form is Form.LIST and answer.prompt_tokens:
             found.prompt_tokens[width] = answer.prompt_tokens
         if self._client.prices.is_known:

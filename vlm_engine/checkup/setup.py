@@ -1,16 +1,20 @@
-"""The check of a whole set-up: all endpoints and the machine, at the same time."""
+"""The check of a whole set-up: all endpoints and the machine at the same time, and a forecast."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from vlm_engine.checkup.endpoint import EndpointCheck, check_endpoint
+from vlm_engine.checkup.forecast import ModelLoad, Workload, forecast, time_text
 from vlm_engine.checkup.machine import machine_section
-from vlm_engine.checkup.values import Section
+from vlm_engine.checkup.values import Section, SectionKind, ok
 from vlm_engine.config.models import EndpointConfig, EngineConfig, ModelConfig
+from vlm_engine.prompt import wording_fingerprint
+from vlm_engine.store import AnswerStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,78 @@ async def check_setup(config: EngineConfig, data_file: Path | None) -> SetupChec
         asyncio.gather(*checks), asyncio.to_thread(machine_section, data_file)
     )
     return SetupCheck(tuple(endpoints), machine)
+
+
+async def forecast_section(
+    check: SetupCheck,
+    config: EngineConfig,
+    lengths_s: Sequence[float],
+    pictures: int,
+    *,
+    at_once: int,
+    start: datetime,
+) -> Section:
+    """Return how long a queue will take on the endpoints that were checked.
+
+    ``lengths_s``: the length of each video in seconds; ``pictures``: the number of stills.
+    ``at_once`` videos are worked on at a time, from ``start`` on. Stored answers about earlier
+    videos tell how many questions a video takes. Raises ``StoreError``.
+    """
+    loads = await asyncio.to_thread(_loads, config, check)
+    load = Workload(loads, lengths_s, pictures=pictures, at_once=at_once)
+    speeds = [speed for each in check.endpoints if (speed := each.speed) is not None]
+    found = await asyncio.to_thread(forecast, load, speeds, config.search)
+    length = f", {_hours(found.video_s)} of video" if found.video_s else ""
+    findings = [
+        ok(
+            "queue",
+            f"{found.scenes:,} scene{'s' if found.scenes != 1 else ''}{length}; "
+            f"{found.pictures:,} image{'s' if found.pictures != 1 else ''}",
+            scenes=found.scenes,
+            video_s=round(found.video_s, 1),
+            images=found.pictures,
+        ),
+        ok("questions", f"about {_rounded(found.questions):,}", questions=found.questions),
+        ok(
+            "time",
+            time_text(found, start),
+            seconds=found.seconds,
+            low_s=found.low_s,
+            high_s=found.high_s,
+            model_s=found.model_s,
+        ),
+    ]
+    return Section(SectionKind.FORECAST, "Forecast", tuple(findings))
+
+
+def _loads(config: EngineConfig, check: SetupCheck) -> list[ModelLoad]:
+    models = config.active_models().values()
+    path = Path(config.store_path) if config.store_path else None
+    if path is None or not path.exists():
+        return [ModelLoad(len(model.tag_list)) for model in models]
+    answering = [name for each in check.endpoints for name in sorted(each.found.models)]
+    with AnswerStore(path) as store:
+        return [
+            ModelLoad(
+                len(model.tag_list),
+                store.search_sizes(
+                    model.model_id or (answering or [""])[0], wording_fingerprint(model)
+                ),
+            )
+            for model in models
+        ]
+
+
+def _hours(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+
+
+def _rounded(number: int) -> int:
+    """Return the number with two digits that count."""
+    return int(round(number, 2 - len(str(number))))
 
 
 def used_endpoints(config: EngineConfig) -> Sequence[tuple[EndpointConfig, ModelConfig]]:
