@@ -65,7 +65,7 @@ _SHARE = re.compile(r"\\\\|//(?=[^/])")
 _LONG = re.compile(r"(?:\\\\|//)[?.][\\/](?:(?P<share>UNC)[\\/])?", re.IGNORECASE)
 
 
-class _Kind(Enum):
+class PathKind(Enum):
     """Kind of a path, by its beginning."""
 
     RELATIVE = "nothing"
@@ -74,19 +74,37 @@ class _Kind(Enum):
     SHARE = "//server/share"
 
 
-_ROOT = {_Kind.DRIVE: 1, _Kind.SHARE: 2}  # how many parts ".." cannot leave
+_ROOT = {PathKind.DRIVE: 1, PathKind.SHARE: 2}  # how many parts ".." cannot leave
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class Place:
     """A path in parts, without ``.``, ``..`` and empty parts."""
 
-    kind: _Kind
+    kind: PathKind
     parts: tuple[str, ...]
 
     @property
     def is_windows(self) -> bool:
-        return self.kind in (_Kind.DRIVE, _Kind.SHARE)
+        """True for a drive letter or a network share."""
+        return self.kind in (PathKind.DRIVE, PathKind.SHARE)
+
+    def keys(self, platform: str = sys.platform) -> tuple[str, ...]:
+        """Return its parts so that equal ones name the same: capitals do not count on Windows and
+        Macs.
+        """
+        same = (unicodedata.normalize("NFC", part) for part in self.parts)
+        folds = self.is_windows or platform == "darwin"
+        return tuple(part.lower() if folds else part for part in same)
+
+    def is_below(self, folder: Place, platform: str = sys.platform) -> bool:
+        """Return True if it begins with ``folder`` and stays there: relative paths may begin with
+        ``..``.
+        """
+        length = len(folder.parts)
+        begins_so = self.keys(platform)[:length] == folder.keys(platform)
+        is_inside = self.parts[length : length + 1] != ("..",)
+        return folder.kind is self.kind and begins_so and is_inside
 
 
 def map_path(path: str, rules: Iterable[tuple[str, str]], platform: str = sys.platform) -> str:
@@ -98,65 +116,59 @@ def map_path(path: str, rules: Iterable[tuple[str, str]], platform: str = sys.pl
     before them changes nothing. An accent may be one character or two. A path that ``..`` leads
     out of a beginning is not below it. The result has the slashes of the rule's target.
     """
-    rules = [(prefix, target) for prefix, target in rules if prefix]
-    if not rules:
+    rule = rule_for(path, rules, platform)
+    if rule is None:
         return path
-    place = _place(path)
-    folds = place.is_windows or platform == "darwin"
-    fitting = [
-        (len(start.parts), target)
-        for start, target in ((_place(prefix), target) for prefix, target in rules)
-        if start.kind is place.kind and _is_below(place.parts, start.parts, folds)
-    ]
-    # Of two rules for one beginning the first counts: max() keeps it.
-    length, target = max(fitting, key=lambda rule: rule[0], default=(0, ""))
-    mapped = _joined(target, place.parts[length:]) if fitting else None
+    start, target = rule
+    mapped = _joined(target, place_of(path).parts[len(place_of(start).parts) :])
     return path if mapped is None else mapped
 
 
-def _is_below(parts: tuple[str, ...], start: tuple[str, ...], folds: bool) -> bool:
-    """Return True if ``parts`` begin with ``start`` and stay there: relative paths may begin with
-    ``..``.
-    """
-    beginning, rest = parts[: len(start)], parts[len(start) :]
-    return _key(beginning, folds) == _key(start, folds) and rest[:1] != ("..",)
+def rule_for(
+    path: str, rules: Iterable[tuple[str, str]], platform: str = sys.platform
+) -> tuple[str, str] | None:
+    """Return the rule that ``map_path`` uses for ``path``; None if none fits."""
+    place = place_of(path)
+    fitting = [
+        (len(start.parts), rule)
+        for start, rule in ((place_of(rule[0]), rule) for rule in rules if rule[0])
+        if place.is_below(start, platform)
+    ]
+    # Of two rules for one beginning the first counts: max() keeps it.
+    return max(fitting, key=lambda fit: fit[0])[1] if fitting else None
 
 
-def _place(path: str) -> _Place:
+def place_of(path: str) -> Place:
+    """Return ``path`` in parts. A drive letter is one, and so is the name of a server."""
     long = _LONG.match(path)
     if long:
         path = ("\\\\" if long["share"] else "") + path[long.end() :]
     if _DRIVE.match(path):
-        kind = _Kind.DRIVE
+        kind = PathKind.DRIVE
     elif _SHARE.match(path):
-        kind = _Kind.SHARE
+        kind = PathKind.SHARE
     else:
-        kind = _Kind.ABSOLUTE if path.startswith("/") else _Kind.RELATIVE
+        kind = PathKind.ABSOLUTE if path.startswith("/") else PathKind.RELATIVE
     # Elsewhere than on Windows a backslash is a letter like any other in a file's name.
-    slashes = r"[\\/]" if kind in (_Kind.DRIVE, _Kind.SHARE) else "/"
-    return _Place(kind, _straight(re.split(slashes, path), kind))
+    slashes = r"[\\/]" if kind in (PathKind.DRIVE, PathKind.SHARE) else "/"
+    return Place(kind, _straight(re.split(slashes, path), kind))
 
 
-def _straight(parts: Iterable[str], kind: _Kind) -> tuple[str, ...]:
+def _straight(parts: Iterable[str], kind: PathKind) -> tuple[str, ...]:
     kept: list[str] = []
     for part in parts:
         if part in ("", "."):
             continue
-        if part != ".." or (kind is _Kind.RELATIVE and kept[-1:] in ([], [".."])):
+        if part != ".." or (kind is PathKind.RELATIVE and kept[-1:] in ([], [".."])):
             kept.append(part)
         else:
             del kept[max(_ROOT.get(kind, 0), len(kept) - 1) :]
     return tuple(kept)
 
 
-def _key(parts: Iterable[str], folds: bool) -> list[str]:
-    same = [unicodedata.normalize("NFC", part) for part in parts]
-    return [part.lower() for part in same] if folds else same
-
-
 def _joined(target: str, rest: tuple[str, ...]) -> str | None:
     """Return ``rest`` below ``target``; None if a name in it would become a folder and a name."""
-    place = _place(target)
+    place = place_of(target)
     slash = "/" if "/" in target or not (place.is_windows or "\\" in target) else "\\"
     if slash == "\\" and any("\\" in part for part in rest):
         return None

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,12 +27,3 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     return tmp_path / "store.sqlite3"
-
-
-@pytest.fixture
-def public() -> Iterator[Path]:
-    """A folder that everybody can reach, unlike pytest's own."""
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
