@@ -46,6 +46,7 @@ from vlm_engine.watchdog import Readers
 
 if TYPE_CHECKING:
     from vlm_engine.checkup.setup import check_setup, forecast_section
+    from vlm_engine.checkup.values import Finding, Section, SectionKind, Severity
     from vlm_engine.config.base import SettingsGroup, clean_name, placed
     from vlm_engine.config.by_name import (
         default_of,
@@ -87,6 +88,7 @@ __all__ = [
     "EndpointConfig",
     "EndpointStats",
     "EngineConfig",
+    "Finding",
     "ImageResult",
     "ImageTagInfo",
     "InMemoryFile",
@@ -103,7 +105,10 @@ __all__ = [
     "Readers",
     "ReplyError",
     "ResizableSemaphore",
+    "Section",
+    "SectionKind",
     "SettingsGroup",
+    "Severity",
     "SharedLock",
     "Source",
     "Span",
@@ -155,6 +160,7 @@ _IMPORTED_ON_USE = (
     "config.by_name",
     "tagging.results",
     "tagging.category_search",
+    "checkup.values",
     "checkup.setup",
     "engine",
 )

@@ -103,7 +103,7 @@ class BackgroundTasks:
     async def _keep_session(self) -> None:
         """Ping Stash, whose idle sessions end; one scene may take longer than that."""
         while True:
-            await asyncio.sleep(max(1.0, self._context.session_age_s / 4))
+            await asyncio.sleep(max(1.0, self._context.server.max_session_age_s / 4))
             try:
                 await self._context.stash(self._context.handler.ping)
             except StashError as error:

@@ -15,8 +15,8 @@ from typing import ParamSpec, TypeVar
 from haven.report import End, ItemGroup, ItemKind, ItemReport, Outcome, RunReport
 from haven.settings.settings import Settings
 from haven.stash.handler import MediaHandler
-from haven.stash.values import Recovered
-from vlm_engine import ConfigError, Coverage, EndpointStats, StyleComparison
+from haven.stash.values import Recovered, ServerInfo
+from vlm_engine import ConfigError, Coverage, EndpointStats, Section, StyleComparison
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +75,7 @@ class RunRecord:
         self.waiting: Counter[ItemKind] = Counter()
         self.endpoints: Mapping[str, EndpointStats] = {}
         self.styles: tuple[StyleComparison, ...] = ()
+        self.checks: tuple[Section, ...] = ()
         self._started = time.time()
         self._scenes: list[ItemReport] = []
         self._images: dict[ItemGroup, list[tuple[str, str]]] = {}
@@ -140,7 +141,7 @@ class TaskContext:
     handler: MediaHandler
     stash: StashThread
     store_path: Path
-    session_age_s: int
+    server: ServerInfo
     report: Callable[[float], None]
     record: RunRecord
     arguments: Mapping[str, str]

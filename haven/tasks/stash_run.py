@@ -67,7 +67,7 @@ def run_task(request: StashRequest, data_dir: Path, log: StashLogHandler) -> str
                 handler=handler,
                 stash=stash,
                 store_path=data_dir / DATABASE,
-                session_age_s=server.max_session_age_s,
+                server=server,
                 report=log.progress,
                 record=RunRecord(task.name),
                 arguments=arguments,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from haven.tasks.check import check
 from haven.tasks.context import TaskContext
 from haven.tasks.tagging import (
     bring_back,
@@ -38,6 +39,7 @@ TASKS: Mapping[str, Task] = {
     "update_images": Task("Update Tagged Images", update_images),
     "bring_back": Task("Bring Back What You Removed", bring_back, brings_back=True),
     "preview": Task("Preview", preview),
+    "check_setup": Task("Check Set-up", check),
     "undo_last_run": Task("Undo Last Run", undo_last_run, looks_at_media=False),
     "remove_ours": Task("Remove VLM Tags and Markers", remove_owned, looks_at_media=False),
 }

@@ -1,0 +1,215 @@
+"""*Check Set-up*: what endpoints, machine, files and queue are like, before a run.
+
+Nothing is written to Stash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import TypeVar
+
+from haven.report import counted
+from haven.settings.layers import on_the_page
+from haven.setup.known_files import FileCheck, KnownFile, check_file
+from haven.setup.mapping import describe_rules, propose_rules
+from haven.stash.values import Image, QueuedVideo
+from haven.tagger import engine_config
+from haven.tasks import galleries
+from haven.tasks.context import TaskContext
+from vlm_engine import (
+    Finding,
+    MediaOutOfReachError,
+    Readers,
+    Section,
+    SectionKind,
+    Severity,
+    check_setup,
+    forecast_section,
+)
+
+_T = TypeVar("_T")
+_log = logging.getLogger(__name__)
+_SAMPLED = 20
+_PATHS = on_the_page("PATH_MUTATION")
+_STALL_S = 5.0
+_SEARCH_S = 8.0
+_LEVELS = {Severity.OK: logging.INFO, Severity.NOTE: logging.WARNING, Severity.WRONG: logging.ERROR}
+
+
+async def check(context: TaskContext) -> str:
+    """*Check Set-up*: check everything, and write the results to the log and the report."""
+    sections = await setup_sections(context)
+    context.record.checks = sections
+    counts = Counter(finding.severity for section in sections for finding in section.findings)
+    for section in sections:
+        _log.info("%s", section.title)
+        for finding in section.findings:
+            _log.log(_LEVELS[finding.severity], "%s: %s", finding.what, finding.text)
+    faults = counts[Severity.WRONG]
+    notes = counted(counts[Severity.NOTE], "note")
+    if not faults:
+        return f"The set-up is in order, with {notes}. Nothing was written to Stash."
+    return (
+        f"{counted(faults, 'fault')} and {notes}: see above and in the report. Nothing was written "
+        "to Stash."
+    )
+
+
+async def setup_sections(context: TaskContext) -> tuple[Section, ...]:
+    """Return what is found, in about half a minute. Raises ``StashError`` and ``StoreError``."""
+    config = engine_config(context.settings, context.store_path)
+    endpoints = asyncio.create_task(check_setup(config, context.store_path))
+    try:
+        queue = await _read_queue(context)
+        context.report(0.2)
+        stash = await _stash_section(context, queue)
+        context.report(0.4)
+        found = await endpoints
+    finally:
+        endpoints.cancel()
+    context.report(0.9)
+    forecast = await forecast_section(
+        found,
+        config,
+        [video.duration_s for video in queue.videos],
+        len(queue.image_ids),
+        at_once=context.settings.concurrent_task_limit,
+        start=datetime.now(),
+    )
+    return (*found.sections, stash, forecast)
+
+
+@dataclass(frozen=True, slots=True)
+class _Queue:
+    """Everything that waits. ``vr``: the number of VR scenes; ``images``: a sample."""
+
+    videos: tuple[QueuedVideo, ...]
+    vr: int
+    image_ids: tuple[str, ...]
+    images: tuple[Image, ...]
+
+    @property
+    def files(self) -> tuple[KnownFile, ...]:
+        """A sample of the files, those of zips once."""
+        videos = [KnownFile(each.path, each.size_bytes) for each in self.videos if each.path]
+        images = [
+            KnownFile(each.zip_path, 0)
+            if each.zip_path
+            else KnownFile(each.path, each.size_bytes)
+            for each in self.images
+            if each.path
+        ]
+        return (*_sample(videos), *_sample(list(dict.fromkeys(images))))
+
+
+async def _read_queue(context: TaskContext) -> _Queue:
+    handler, names = context.handler, context.settings.tag_names
+    videos: dict[str, QueuedVideo] = {}
+    vr = 0
+    queues = (names.tag_me, names.update_me)
+    for queue in queues:
+        waiting = await context.stash(handler.queued_videos, queue)
+        videos |= {video.scene_id: video for video in waiting}
+        vr += await context.stash(handler.count_vr, queue)
+    image_ids = await galleries.image_ids(context, queues)
+    images = await context.stash(handler.read, Image, _sample(image_ids))
+    return _Queue(tuple(videos.values()), vr, image_ids, images)
+
+
+async def _stash_section(context: TaskContext, queue: _Queue) -> Section:
+    findings = [_version(context), _queued(context, queue)]
+    findings += await _files(context, queue)
+    findings += _special(queue)
+    return Section(SectionKind.STASH, "Stash", tuple(findings))
+
+
+def _version(context: TaskContext) -> Finding:
+    stash = context.server
+    access = "with its API key" if stash.has_api_key else "with a session, renewed during tasks"
+    return Finding(Severity.OK, "version", f"{stash.version}, {access}", {"version": stash.version})
+
+
+def _queued(context: TaskContext, queue: _Queue) -> Finding:
+    names = context.settings.tag_names
+    scenes, images = len(queue.videos), len(queue.image_ids)
+    tags = f"{names.tag_me} or {names.update_me}"
+    figures = {"scenes": scenes, "images": images}
+    if not scenes and not images:
+        text = f"nothing carries {tags}, so no file was tried and there is nothing to forecast"
+        return Finding(Severity.NOTE, "queue", text, figures)
+    text = f"{counted(scenes, 'scene')} and {counted(images, 'image')} with {tags}"
+    return Finding(Severity.OK, "queue", text, figures)
+
+
+async def _files(context: TaskContext, queue: _Queue) -> list[Finding]:
+    """Return whether a sample of the files can be read here, and the rules that would help."""
+    if not queue.files:
+        return []
+    rules = context.settings.path_mutation
+    checks = await _checked(queue.files, rules)
+    missing = [each for each in checks if not each.is_readable]
+    readable = [each.file for each in checks if each.is_readable]
+    figures = {"sampled": len(checks), "readable": len(readable)}
+    sampled = f"{len(readable)} of {len(checks)} sampled files can be read here"
+    if not missing:
+        return [Finding(Severity.OK, "files", sampled, figures)]
+    proposed = await asyncio.to_thread(
+        propose_rules,
+        [each.file for each in missing],
+        context.server.libraries,
+        limit_s=_SEARCH_S,
+        readable=readable,
+        rules=rules,
+    )
+    remedy = (
+        f"set {_PATHS} to: {describe_rules(proposed)}"
+        if proposed
+        else f"if this machine has them under other paths, say so in {_PATHS}"
+    )
+    through_stash = context.settings.stream_from_stash
+    text = f"{sampled}; {missing[0].here}: {missing[0].fault}; {remedy}"
+    if through_stash:
+        text += "; until then videos are read through Stash, which is slower"
+    figures |= {"proposed": describe_rules(proposed) if proposed else None}
+    return [Finding(Severity.NOTE if through_stash else Severity.WRONG, "files", text, figures)]
+
+
+async def _checked(
+    files: Sequence[KnownFile], rules: Sequence[tuple[str, str]]
+) -> list[FileCheck]:
+    """Try every file, each on a thread that nobody waits for if its disk hangs."""
+    readers = Readers(len(files), _STALL_S)
+
+    async def tried(file: KnownFile) -> FileCheck:
+        try:
+            return await readers.call(file.path, partial(check_file, file, rules))
+        except MediaOutOfReachError as error:
+            return FileCheck(file, file.path, str(error))
+
+    try:
+        return list(await asyncio.gather(*map(tried, files)))
+    finally:
+        await readers.aclose()
+
+
+def _special(queue: _Queue) -> Iterator[Finding]:
+    if queue.vr:
+        text = f"{counted(queue.vr, 'scene')}, of which only what one eye sees ahead is sent"
+        yield Finding(Severity.OK, "VR", text, {"scenes": queue.vr})
+    zipped = sum(image.zip_path is not None for image in queue.images)
+    if zipped:
+        text = f"{zipped} of {len(queue.images)} sampled images are in zips, which are opened"
+        yield Finding(Severity.OK, "zips", text, {"sampled": len(queue.images), "zipped": zipped})
+
+
+def _sample(items: Sequence[_T]) -> Sequence[_T]:
+    """Return a few of them, spread evenly."""
+    if len(items) <= _SAMPLED:
+        return items
+    return [items[place * (len(items) - 1) // (_SAMPLED - 1)] for place in range(_SAMPLED)]
