@@ -99,9 +99,7 @@ class _Queue:
         """A sample of the files, those of zips once."""
         videos = [KnownFile(each.path, each.size_bytes) for each in self.videos if each.path]
         images = [
-            KnownFile(each.zip_path, 0)
-            if each.zip_path
-            else KnownFile(each.path, each.size_bytes)
+            KnownFile(each.zip_path, 0) if each.zip_path else KnownFile(each.path, each.size_bytes)
             for each in self.images
             if each.path
         ]
@@ -155,7 +153,7 @@ async def _files(context: TaskContext, queue: _Queue) -> list[Finding]:
     checks = await _checked(queue.files, rules)
     missing = [each for each in checks if not each.is_readable]
     readable = [each.file for each in checks if each.is_readable]
-    figures = {"sampled": len(checks), "readable": len(readable)}
+    figures: dict[str, int | str | None] = {"sampled": len(checks), "readable": len(readable)}
     sampled = f"{len(readable)} of {len(checks)} sampled files can be read here"
     if not missing:
         return [Finding(Severity.OK, "files", sampled, figures)]
@@ -176,13 +174,11 @@ async def _files(context: TaskContext, queue: _Queue) -> list[Finding]:
     text = f"{sampled}; {missing[0].here}: {missing[0].fault}; {remedy}"
     if through_stash:
         text += "; until then videos are read through Stash, which is slower"
-    figures |= {"proposed": describe_rules(proposed) if proposed else None}
+    figures["proposed"] = describe_rules(proposed) if proposed else None
     return [Finding(Severity.NOTE if through_stash else Severity.WRONG, "files", text, figures)]
 
 
-async def _checked(
-    files: Sequence[KnownFile], rules: Sequence[tuple[str, str]]
-) -> list[FileCheck]:
+async def _checked(files: Sequence[KnownFile], rules: Sequence[tuple[str, str]]) -> list[FileCheck]:
     """Try every file, each on a thread that nobody waits for if its disk hangs."""
     readers = Readers(len(files), _STALL_S)
 

@@ -1,0 +1,133 @@
+"""*Check Set-up* in a sandbox Stash: what it finds, proposes and forecasts, and leaves alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from sandbox.stash import Credentials
+from tests.end_to_end.conftest import TAGS, texts
+from vlm_engine.testing import Fault, Sight
+
+CHECK = "Check Set-up"
+KEY = "sk-of-the-league"
+
+
+def section(theatre, kind):
+    """Return the findings of the last report about this subject, by what was checked."""
+    (found,) = [each for each in theatre.reports()[-1]["checks"] if each["kind"] == kind]
+    return {finding["what"]: finding for finding in found["findings"]}
+
+
+def test_a_sound_set_up_is_told_whole_and_nothing_is_written(theatre):
+    vlm = theatre.install()
+    theatre.queue(0, 1, 2)
+    before = theatre.stash.library.snapshot()
+    job = theatre.run(CHECK)
+    assert job.error is None
+    assert str(job.output).startswith("The set-up is in order")
+    assert theatre.stash.library.snapshot() == before
+    assert not [each for each in theatre.stash.requests if each.query.startswith("mutation")]
+    assert vlm.counters.answered == 10
+    assert job.progress[-1] == 1
+    assert [each["kind"] for each in theatre.reports()[-1]["checks"]] == [
+        "endpoint",
+        "machine",
+        "stash",
+        "forecast",
+    ]
+    stash = section(theatre, "stash")
+    assert stash["queue"]["text"] == "3 scenes and 0 images with VLM_TagMe or VLM_UpdateMe"
+    assert stash["files"]["text"] == "3 of 3 sampled files can be read here"
+    forecast = section(theatre, "forecast")
+    assert forecast["queue"]["figures"]["scenes"] == 3
+    assert forecast["questions"]["figures"]["questions"] > 10
+    assert "done at" in forecast["time"]["text"]
+    assert "test pictures: sound: " in texts(job, "info")
+
+
+def test_an_empty_queue_is_noted(theatre):
+    theatre.install()
+    theatre.run(CHECK)
+    assert section(theatre, "stash")["queue"]["severity"] == "note"
+    assert section(theatre, "forecast")["time"]["text"] == "nothing to do"
+
+
+def test_an_unsound_endpoint_is_an_error_in_the_log(theatre):
+    blind = theatre.endpoint(sight=Sight.DROPPED)
+    theatre.install(blind)
+    theatre.queue(0)
+    job = theatre.run(CHECK)
+    assert job.error is None
+    assert "test pictures: blind: its answers do not depend on the picture" in texts(job, "error")
+    assert str(job.output).startswith("1 fault and ")
+    assert section(theatre, "forecast")["time"]["text"].startswith("no endpoint works")
+
+
+def test_files_elsewhere_get_a_mapping_that_makes_them_readable(elsewhere, videos, tmp_path):
+    here = tmp_path / "nas" / "sport" / "2024"
+    here.mkdir(parents=True)
+    theatre = elsewhere(here=tmp_path / "nas" / "sport", there="/data/sport")
+    for number, video in enumerate(videos[:3]):
+        shutil.copy(video.path, here / f"game {number}.mp4")
+        theatre.stash.library.add_scene(here / f"game {number}.mp4", tags=["VLM_TagMe"])
+    theatre.install()
+    job = theatre.run(CHECK)
+    files = section(theatre, "stash")["files"]
+    assert files["severity"] == "wrong"
+    assert "0 of 3 sampled files can be read here" in files["text"]
+    proposed = files["figures"]["proposed"]
+    assert proposed == f"/data/sport => {tmp_path / 'nas' / 'sport'}"
+    assert proposed in texts(job, "error")
+    theatre.run(CHECK, PATH_MUTATION=proposed)
+    assert section(theatre, "stash")["files"]["severity"] == "ok"
+
+
+def test_nothing_is_proposed_where_nothing_fits(theatre):
+    theatre.install()
+    theatre.lose()
+    theatre.run(CHECK)
+    files = section(theatre, "stash")["files"]
+    assert files["figures"] == {"sampled": 1, "readable": 0, "proposed": None}
+    assert "if this machine has them under other paths" in files["text"]
+
+
+def test_keys_appear_nowhere(elsewhere):
+    theatre = elsewhere(credentials=Credentials("referee", "whistle"), api_key="stash-key-of-mine")
+    vlm = theatre.endpoint(api_key=KEY)
+    theatre.install({"base_url": vlm.url, "api_key": KEY, "name": "hall"})
+    theatre.queue(0)
+    job = theatre.run(CHECK)
+    assert job.error is None
+    written = json.dumps(theatre.reports()) + str(job.log) + str(job.output)
+    folder = theatre.stash.config_folder / "haven_vlm_connector" / "reports"
+    written += "".join(page.read_text("utf-8") for page in folder.glob("*.html"))
+    for secret in (KEY, "whistle", "stash-key-of-mine"):
+        assert secret not in written
+    assert "with its API key" in section(theatre, "stash")["version"]["text"]
+
+
+def test_a_scene_that_is_vr_and_images_in_zips_are_counted(theatre, tmp_path):
+    from sandbox.pictures import write_zip
+
+    theatre.stash.ui["vrTag"] = "VR"
+    theatre.install()
+    theatre.queue(0, tags=("VR",))
+    theatre.queue(1)
+    theatre.add(*write_zip(tmp_path / "album.zip", 3, TAGS))
+    theatre.run(CHECK)
+    stash = section(theatre, "stash")
+    assert stash["VR"]["figures"] == {"scenes": 1}
+    assert stash["zips"]["figures"] == {"sampled": 3, "zipped": 3}
+    assert section(theatre, "forecast")["queue"]["figures"]["images"] == 3
+
+
+@pytest.mark.thorough
+def test_it_ends_within_a_minute_whatever_the_servers_do(theatre):
+    hanging = theatre.endpoint(fault=Fault.HANG)
+    theatre.install(hanging)
+    theatre.queue(0)
+    job = theatre.stash.run_task(CHECK).wait(60)
+    assert "no answer in time" in texts(job, "error")
