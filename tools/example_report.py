@@ -1,5 +1,5 @@
-"""A run of the task *Tag Videos*, made up, for the docs: ``python -m tools.example_report
-FOLDER`` writes its report there.
+"""A run of *Tag Videos* and one of *Check Set-up*, made up, for the docs: ``python -m
+tools.example_report FOLDER`` writes their reports there.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from haven.report import (
     write_report,
 )
 from haven.report.record import to_json
+from vlm_engine.checkup.values import Section, SectionKind, note, ok, wrong
 from vlm_engine.types import (
     ComparedTag,
     Coverage,
@@ -94,6 +95,49 @@ EXAMPLE = RunReport(
     ),
 )
 
+_GAMING_PC = (
+    ok("reachable", "llama.cpp, and offers qwen3-vl-8b-instruct"),
+    ok("API key", "accepted"),
+    ok("model", "qwen3-vl-8b-instruct", model="qwen3-vl-8b-instruct"),
+    ok("test pictures", "sound: 9 of 9 answers about large shapes were exactly right", cards=9),
+    note(
+        "requests at once",
+        "4, as max_concurrent says; 4 at once bring 1.0 times the answers of one at a time, so 1"
+        " would do",
+        slots=4,
+        declared=None,
+        gain=1.02,
+    ),
+)
+_OLD_SERVER = (
+    ok("reachable", "it answers, and offers vlm"),
+    wrong(
+        "test pictures",
+        "blind: its answers do not depend on the picture; load a model that sees, with its vision"
+        " part (mmproj), and check that nothing in between drops pictures",
+        cards=6,
+    ),
+)
+_MACHINE = (
+    ok("decoding", "a small video was made and read back"),
+    note(
+        "disk", "0.8 GB free on the disk of /data/haven; that may be too little for a large queue"
+    ),
+)
+CHECK = RunReport(
+    run_id=0,
+    task="Check Set-up",
+    started=_BEGAN + 600.0,
+    ended=_BEGAN + 621.0,
+    end=End.FINISHED,
+    end_line="1 of 2 endpoints works; 21 s.",
+    checks=(
+        Section(SectionKind.ENDPOINT, "gaming PC (http://10.0.0.2:8080/v1)", _GAMING_PC),
+        Section(SectionKind.ENDPOINT, "old server (http://10.0.0.3:1234/v1)", _OLD_SERVER),
+        Section(SectionKind.MACHINE, "This machine", _MACHINE),
+    ),
+)
+
 
 def excerpt() -> str:
     """The beginning of the example's JSON file, as the docs show it: the first line, set out for
@@ -106,4 +150,5 @@ def excerpt() -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{write_report(EXAMPLE, Path(sys.argv[1]))}\n")
+    for report in (EXAMPLE, CHECK):
+        sys.stdout.write(f"{write_report(report, Path(sys.argv[1]))}\n")

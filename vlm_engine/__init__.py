@@ -151,6 +151,7 @@ __all__ = [
     "writing",
 ]
 _IMPORTED_ON_USE = (
+    "checkup.values",
     "yaml_text",
     "store",
     "config.base",
@@ -160,7 +161,6 @@ _IMPORTED_ON_USE = (
     "config.by_name",
     "tagging.results",
     "tagging.category_search",
-    "checkup.values",
     "checkup.setup",
     "engine",
 )

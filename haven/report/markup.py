@@ -41,9 +41,9 @@ small, .soft { color: var(--soft); }
 .badge { display: inline-block; padding: 0 .55em; border-radius: 1em; border: 1px solid
   currentColor; color: var(--soft);
   font-size: .8rem; font-weight: 600; white-space: nowrap; }
-.is-done, .is-finished { color: var(--good); }
-.is-failed, .is-broken-off { color: var(--bad); }
-.is-partly, .is-sliced, .is-planned { color: var(--fair); }
+.is-done, .is-finished, .is-ok { color: var(--good); }
+.is-failed, .is-broken-off, .is-wrong { color: var(--bad); }
+.is-partly, .is-sliced, .is-planned, .is-note { color: var(--fair); }
 .error { border-left: 4px solid var(--bad); padding-left: .75rem; white-space: pre-wrap; }
 .scene > summary { cursor: pointer; display: flex; flex-wrap: wrap; gap: .25rem .6rem;
   align-items: baseline; }
@@ -87,6 +87,9 @@ tr:last-child td { border-bottom: 0; }
 .endpoints th, .number { white-space: nowrap; overflow-wrap: normal; }
 .share { width: 30%; min-width: 6rem; }
 .share svg { height: .6rem; }
+.findings { margin-top: .4rem; }
+.findings table { table-layout: fixed; }
+.findings th:nth-child(1) { width: 5rem; } .findings th:nth-child(2) { width: 11rem; }
 ul { margin: .2rem 0; padding-left: 1.2rem; }
 .runs { list-style: none; padding: 0; }
 .runs li { display: grid; grid-template-columns: 9.5rem minmax(0, 1fr) max-content; gap: .1rem
@@ -104,6 +107,12 @@ ul { margin: .2rem 0; padding-left: 1.2rem; }
   .endpoints td[data-of]::before { content: attr(data-of) ": "; color: var(--soft); }
   .endpoints tr { display: block; padding: .4rem 0; }
   .share { width: auto; }
+  .findings thead { display: none; }
+  .findings tr { display: flex; flex-wrap: wrap; gap: .1rem .6rem; align-items: baseline; padding:
+    .4rem 0; border-bottom: 1px solid var(--line); }
+  .findings tr:last-child { border-bottom: 0; }
+  .findings td { padding: 0; border: 0; } .findings td:nth-child(2) { flex: 1; font-weight: 600; }
+  .findings td:nth-child(3) { flex: 1 0 100%; }
 }
 @media print { .scene { content-visibility: visible; break-inside: avoid; } body { background:
   #fff; } }
@@ -134,7 +143,12 @@ def card(head: str, body: Iterable[str], *, is_open: bool) -> str:
     )
 
 
-def table(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]]) -> str:
+def table(
+    columns: Sequence[tuple[str, str]],
+    rows: Iterable[Sequence[str]],
+    *,
+    css: str = "card endpoints",
+) -> str:
     """Return a table. ``columns``: heading and CSS class of each; ``rows``: the cells' HTML."""
     head = "".join(f"<th>{heading}</th>" for heading, _ in columns)
     body = "\n".join(
@@ -147,7 +161,7 @@ def table(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]]) -> 
         for first, *cells in rows
     )
     return (
-        f'<div class="card endpoints">\n<table>\n<thead><tr>{head}</tr></thead>\n'
+        f'<div class="{css}">\n<table>\n<thead><tr>{head}</tr></thead>\n'
         f"<tbody>\n{body}\n</tbody>\n</table>\n</div>"
     )
 

@@ -31,12 +31,13 @@ from haven.report.values import (
     ItemReport,
     Outcome,
     RunReport,
+    by_severity,
     counted,
     model_seconds,
     plural,
     spent,
 )
-from vlm_engine import Coverage, QuestionCost, StyleComparison
+from vlm_engine import Coverage, Finding, QuestionCost, Section, Severity, StyleComparison
 
 INDEX = "index.html"
 # A browser on a phone must still open the page; the JSON file has all of it.
@@ -68,7 +69,11 @@ def _run(entry: Entry) -> str:
             ("images", run.images, run.images_waiting),
         )
         if (parts := [f"{count:,} {outcome}" for outcome, count in _with(outcomes, waiting)])
-    ] or ["nothing was queued"]
+    ]
+    checked = [counted(run.endpoints, "endpoint")] if run.endpoints else []
+    if checked or run.findings:
+        facts.append(", ".join([*checked, *_severities(run.findings)]))
+    facts = facts or ["nothing was queued"]
     if run.calls:
         facts.append(spent(Coverage(calls=run.calls, seconds=run.seconds)))
     facts.append(duration(run.ended - run.started))
@@ -86,6 +91,16 @@ def _with(outcomes: Mapping[str, int], waiting: int) -> Iterable[tuple[str, int]
     return [*outcomes.items(), ("still waiting", waiting)] if waiting else outcomes.items()
 
 
+def _severities(findings: Mapping[str, int]) -> Iterator[str]:
+    """Yield ``12 ok``, ``3 notes``, ``1 wrong``."""
+    for severity, count in findings.items():
+        yield f"{count:,} {_severity(severity, count)}"
+
+
+def _severity(severity: str, count: int) -> str:
+    return plural(count, severity) if severity == Severity.NOTE else severity
+
+
 def run_page(report: RunReport, json_name: str) -> str:
     """Return the page of a run. ``report`` is cleaned; ``json_name`` is the JSON file beside it."""
     return document(
@@ -98,6 +113,7 @@ def run_page(report: RunReport, json_name: str) -> str:
         if report.end_line and report.end_line != report.error
         else "",
         _tiles(report),
+        *map(_section, report.checks),
         _endpoints(shares(report.endpoints)),
         *map(_style, report.styles),
         *_scenes(report.scenes),
@@ -114,7 +130,12 @@ def _tiles(report: RunReport) -> str:
             ("image", report.image_outcomes, report.images_waiting),
         )
         for outcome, count in _with(outcomes, waiting)
-    ] or [("0", "scenes or images")]
+    ]
+    tiles += [
+        (f"{count:,}", _severity(severity, count))
+        for severity, count in by_severity(*report.checks).items()
+    ]
+    tiles = tiles or [("0", "scenes or images")]
     coverage = report.coverage
     if coverage.asked:
         frames = "pictures" if report.images else "frames"
@@ -127,6 +148,26 @@ def _tiles(report: RunReport) -> str:
         f'<div class="card"><b>{value}</b><small>{label}</small></div>' for value, label in tiles
     )
     return f'<div class="tiles">{"".join(cards)}</div>'
+
+
+def _section(section: Section) -> str:
+    counts = ", ".join(_severities(by_severity(section)))
+    return card(
+        f'<span class="title">{name(section.title)}</span>'
+        f"{'' if section.works else badge(Severity.WRONG.value)}<small>{counts}</small>",
+        [
+            table(
+                (("result", ""), ("check", ""), ("details", "")),
+                map(_finding, section.findings),
+                css="findings",
+            )
+        ],
+        is_open=True,
+    )
+
+
+def _finding(finding: Finding) -> tuple[str, ...]:
+    return badge(finding.severity.value), name(finding.what), words(finding.text)
 
 
 def _endpoints(found: Sequence[Share]) -> str:

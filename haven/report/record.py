@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
 from typing import Any
 
 from haven.report.values import ItemGroup, ItemReport, RunReport
-from vlm_engine import EndpointStats, QuestionCost, Span
+from vlm_engine import EndpointStats, QuestionCost, SectionKind, Severity, Span
 
 SCHEMA_VERSION = 1
 _PROGRAM = "Haven VLM Connector"
@@ -38,7 +39,8 @@ _USER_IN_ADDRESS = re.compile(r"(?<=://)[^/\s@]+@")
 class Summary:
     """One run as the index lists it. ``outcomes`` counts scenes by outcome, ``images`` images.
 
-    ``seconds``: its model seconds, 0 where they were not counted yet.
+    ``seconds``: its model seconds, 0 where they were not counted yet. ``endpoints``: how many were
+    checked; ``findings`` counts those of all checks by severity.
     """
 
     task: str
@@ -53,6 +55,8 @@ class Summary:
     images: Mapping[str, int] = field(default_factory=dict)
     images_waiting: int = 0
     seconds: float = 0.0
+    endpoints: int = 0
+    findings: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +165,7 @@ def read_summary(first_line: str) -> Summary | None:
             return None
         if not all(0 <= head[moment] < _END_OF_TIME for moment in ("started", "ended")):
             return None
+        checks = head.get("checks", ())
         return Summary(
             task=str(head["task"]),
             started=float(head["started"]),
@@ -174,6 +179,8 @@ def read_summary(first_line: str) -> Summary | None:
             images=_counts(head.get("image_outcomes", {})),
             images_waiting=int(head.get("images_waiting", 0)),
             seconds=float(head["coverage"].get("seconds", 0.0)),
+            endpoints=sum(section["kind"] == SectionKind.ENDPOINT for section in checks),
+            findings=_severities(checks),
         )
     except (ValueError, ArithmeticError, TypeError, KeyError, AttributeError, RecursionError):
         return None
@@ -181,6 +188,11 @@ def read_summary(first_line: str) -> Summary | None:
 
 def _counts(outcomes: Mapping[str, int]) -> dict[str, int]:
     return {str(outcome): int(count) for outcome, count in outcomes.items()}
+
+
+def _severities(checks: Iterable[Mapping[str, Any]]) -> Mapping[str, int]:
+    counts = Counter(finding["severity"] for section in checks for finding in section["findings"])
+    return {severity.value: counts[severity] for severity in Severity if counts[severity]}
 
 
 def _dump(value: Mapping[str, Any]) -> str:
@@ -207,6 +219,7 @@ def _head(report: RunReport) -> dict[str, Any]:
             asdict(share) | {"share": round(share.share, 4)} for share in shares(report.endpoints)
         ],
         "styles": [asdict(compared) for compared in report.styles],
+        "checks": [section.as_dict() for section in report.checks],
     }
 
 

@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypeVar
 
 from haven.items import ItemChange, ItemKind, MarkerChange
-from vlm_engine import Coverage, EndpointStats, Span, StyleComparison
+from vlm_engine import Coverage, EndpointStats, Section, Severity, Span, StyleComparison
 
 __all__ = [
     "End",
@@ -23,6 +24,7 @@ __all__ = [
     "Outcome",
     "RunReport",
 ]
+_Word = TypeVar("_Word", bound=StrEnum)
 
 
 class Outcome(StrEnum):
@@ -97,7 +99,8 @@ class RunReport:
     Tasks page. ``end_line``: the last line of its log. ``scenes`` are in the order in which they
     were finished; ``images`` holds images and galleries, grouped by result. ``endpoints``: what
     each endpoint did, by its name. ``styles``: what is known of the styles of asking each model.
-    ``waiting``, ``images_waiting``: scenes and images that were queued and not reached.
+    ``waiting``, ``images_waiting``: scenes and images that were queued and not reached. ``checks``:
+    the results of *Check Set-up*.
     """
 
     run_id: int
@@ -114,6 +117,7 @@ class RunReport:
     images: tuple[ItemGroup, ...] = ()
     image_coverage: Coverage = field(default_factory=Coverage)
     images_waiting: int = 0
+    checks: tuple[Section, ...] = ()
 
     @property
     def coverage(self) -> Coverage:
@@ -123,16 +127,13 @@ class RunReport:
     @property
     def scene_outcomes(self) -> Mapping[str, int]:
         """Number of scenes by outcome."""
-        return _count((scene.outcome, 1) for scene in self.scenes)
+        return _count(Outcome, ((scene.outcome, 1) for scene in self.scenes))
 
     @property
     def image_outcomes(self) -> Mapping[str, int]:
         """Number of images by outcome, without galleries."""
-        return _count(
-            (group.outcome, len(group.items))
-            for group in self.images
-            if group.kind is ItemKind.IMAGE
-        )
+        images = (group for group in self.images if group.kind is ItemKind.IMAGE)
+        return _count(Outcome, ((group.outcome, len(group.items)) for group in images))
 
 
 def counted(count: int, noun: str) -> str:
@@ -158,8 +159,15 @@ def model_seconds(seconds: float) -> str:
     return f"{seconds:,.{0 if seconds >= 10 else 1}f} model seconds"
 
 
-def _count(outcomes: Iterable[tuple[Outcome, int]]) -> Mapping[str, int]:
-    counts: Counter[Outcome] = Counter()
-    for outcome, number in outcomes:
-        counts[outcome] += number
-    return {outcome.value: counts[outcome] for outcome in Outcome if counts[outcome]}
+def by_severity(*sections: Section) -> Mapping[str, int]:
+    """Return the number of findings by severity."""
+    findings = (finding for section in sections for finding in section.findings)
+    return _count(Severity, ((finding.severity, 1) for finding in findings))
+
+
+def _count(words: Iterable[_Word], found: Iterable[tuple[_Word, int]]) -> Mapping[str, int]:
+    """Return the number of each word that was found, in the order of ``words``."""
+    counts: Counter[_Word] = Counter()
+    for word, number in found:
+        counts[word] += number
+    return {word.value: counts[word] for word in words if counts[word]}

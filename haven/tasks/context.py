@@ -126,6 +126,7 @@ class RunRecord:
             ),
             image_coverage=self._image_coverage,
             images_waiting=self.waiting[ItemKind.IMAGE],
+            checks=self.checks,
         )
 
 

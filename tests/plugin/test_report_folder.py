@@ -20,7 +20,8 @@ from haven.report import RunReport, write_report
 from haven.report.folder import entries
 from haven.settings.settings import Settings
 from haven.setup.files import write_whole
-from tools.example_report import EXAMPLE
+from tools.example_report import CHECK, EXAMPLE
+from vlm_engine.checkup.values import Section, SectionKind, note
 from vlm_engine.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,7 +56,11 @@ def test_a_run_leaves_a_page_and_a_json_file_and_the_index(tmp_path, caplog):
 
 
 def test_no_file_holds_a_secret(tmp_path):
-    write_report(at(0, error="the key coach-key-1 is wrong"), tmp_path, secrets=["coach-key-1"])
+    text = "the key coach-key-1 is wrong"
+    section = Section(SectionKind.ENDPOINT, "gaming PC", (note("API key", text, reply=text),))
+    for report in (at(0, error=text), replace(CHECK, checks=(section,), end_line=text)):
+        write_report(report, tmp_path, secrets=["coach-key-1"])
+    assert len(names(tmp_path)) == 5
     for path in tmp_path.iterdir():
         text = path.read_text(encoding="utf-8")
         assert "coach-key-1" not in text

@@ -24,7 +24,8 @@ from haven.report.markup import STYLE, clock, duration, percent
 from haven.report.page import index_page, run_page
 from haven.report.record import Entry, Summary, cleaned, read_summary, to_json
 from haven.tasks.context import RunRecord
-from tools.example_report import EXAMPLE
+from tools.example_report import CHECK, EXAMPLE
+from vlm_engine import Finding, Section, SectionKind, Severity
 from vlm_engine.types import Coverage, EndpointStats, Span
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
@@ -122,6 +123,11 @@ def run(*scenes: ItemReport, **changes: object) -> RunReport:
 def group(*names: str, kind: ItemKind = ItemKind.IMAGE, **changes: object) -> ItemGroup:
     items = tuple((str(number), name) for number, name in enumerate(names, 1))
     return replace(ItemGroup(kind, Outcome.DONE, items=items), **changes)  # type: ignore[arg-type]
+
+
+def section_with(text: str) -> Section:
+    finding = Finding(Severity.WRONG, text, text, {text: text})
+    return Section(SectionKind.ENDPOINT, text, (finding,))
 
 
 def stats(served: int, failed: dict[str, int], seconds: float | None) -> EndpointStats:
@@ -236,6 +242,18 @@ def index_of(*reports: RunReport) -> Page:
             ("small pictures or full size", "in use: full size", "seen in full size", "15"),
         ),
         (images(replace(FOULS, note="seen as Stash's thumbnail of it"), BLANK), ("thumbnail",)),
+        (
+            CHECK,
+            (
+                "Check Set-up",
+                "1 of 2 endpoints works",
+                "6 ok 2 notes 1 wrong",
+                "gaming PC (http://10.0.0.2:8080/v1) 4 ok, 1 note",
+                "old server (http://10.0.0.3:1234/v1) wrong 1 ok, 1 wrong",
+                "wrong test pictures blind: its answers do not depend on the picture",
+                "This machine 1 ok, 1 note",
+            ),
+        ),
     ],
     ids=[
         "scenes",
@@ -246,6 +264,7 @@ def index_of(*reports: RunReport) -> Page:
         "no answers",
         "styles",
         "note",
+        "check",
     ],
 )
 def test_a_page_tells_what_happened(report, parts):
@@ -294,6 +313,15 @@ def test_a_run_without_scenes_says_so():
     assert "No scene carries the tag VLM_TagMe." in page.text
     assert not page.of("details")
     assert not page.of("table")
+
+
+def test_a_check_has_a_card_for_each_section_and_no_scenes():
+    page = page_of(CHECK)
+    assert len(page.of("details")) == len(page.of("table")) == 3
+    assert "scenes or images" not in page.text
+    badges = [each["class"] for each in page.of("span") if "badge" in each.get("class", "")]
+    assert badges.count("badge is-wrong") == 2  # the section, and its finding
+    assert (badges.count("badge is-ok"), badges.count("badge is-note")) == (6, 2)
 
 
 def test_the_table_counts_images_and_not_galleries():
@@ -376,6 +404,7 @@ def test_no_name_gets_out_of_its_place(name):
                 group(text, tags=(text,), change=change, outcome=Outcome.PARTLY),
                 group(text, outcome=Outcome.FAILED, error=text, note=text),
             ),
+            checks=(section_with(text),),
         )
 
     page = page_of(report(name))
@@ -408,7 +437,11 @@ def test_no_secret_is_in_a_report():
         f"gaming PC: 401, Bearer abcdefgh12345678 is wrong; {key};"
         " http://coach:whistle@10.0.0.2:1234/v1?apikey=qwertyuiop"
     )
-    broken = run(scene(error=error), error=f"session=MTYzNzk3fCorner; {key}")
+    broken = run(
+        scene(error=error),
+        error=f"session=MTYzNzk3fCorner; {key}",
+        checks=(section_with(error),),
+    )
     report = cleaned(broken, [key, ""])
     for text in (run_page(report, "run-1.json"), to_json(report)):
         for secret in (key, "abcdefgh12345678", "whistle", "qwertyuiop", "MTYzNzk3f"):
@@ -442,6 +475,18 @@ def test_the_json_file_holds_everything():
     assert groups[2]["kind"] == "gallery"
 
 
+def test_the_json_file_holds_what_a_check_found_and_measured():
+    checks = json.loads(to_json(cleaned(CHECK)))["checks"]
+    assert [(each["kind"], each["works"]) for each in checks] == [
+        ("endpoint", True),
+        ("endpoint", False),
+        ("machine", True),
+    ]
+    figures = {"slots": 4, "declared": None, "gain": 1.02}
+    assert checks[0]["findings"][-1]["figures"] == figures
+    assert checks[1]["findings"][1]["text"].startswith("blind: ")
+
+
 def test_the_first_line_is_enough_for_the_index():
     summary = summary_of(EXAMPLE)
     assert (summary.task, summary.started, summary.calls, summary.outcomes) == (
@@ -452,6 +497,8 @@ def test_the_first_line_is_enough_for_the_index():
     )
     summary = summary_of(images(FOULS, BLANK, BROKEN, ALBUM, images_waiting=5))
     assert (summary.images, summary.images_waiting) == ({"done": 3, "failed": 1}, 5)
+    summary = summary_of(CHECK)
+    assert (summary.endpoints, summary.findings) == (2, {"ok": 6, "note": 2, "wrong": 1})
 
 
 def test_files_that_know_nothing_of_images_are_still_listed():
@@ -470,6 +517,14 @@ def test_files_that_know_nothing_of_model_seconds_are_still_listed():
     assert (summary.calls, summary.seconds) == (240, 0.0)
 
 
+def test_files_that_know_nothing_of_checks_are_still_listed():
+    head = json.loads(to_json(EXAMPLE).partition("\n")[0] + "]}")
+    del head["checks"]
+    summary = read_summary(json.dumps(head).removesuffix("]}"))
+    assert summary is not None
+    assert (summary.endpoints, summary.findings) == (0, {})
+
+
 OTHER_LINES = [
     "",
     "{}",
@@ -485,6 +540,9 @@ SPOILT = [
     ("started", "Foul"),
     ("outcomes", {"done": math.inf}),
     ("outcomes", 3),
+    ("checks", 3),
+    ("checks", [{"kind": "endpoint"}]),
+    ("checks", [{"kind": "endpoint", "findings": [{"severity": []}]}]),
 ]
 
 
@@ -494,6 +552,13 @@ def test_a_line_that_no_run_wrote_is_passed_over():
     for key, value in SPOILT:
         line = json.dumps({**head, key: value, "scenes": []}).removesuffix("]}")
         assert read_summary(line) is None, (key, value)
+
+
+def test_the_record_keeps_what_a_check_found():
+    record = RunRecord("Check Set-up")
+    assert record.report("").checks == ()
+    record.checks = CHECK.checks
+    assert record.report("1 of 2 endpoints works.").checks == CHECK.checks
 
 
 def test_the_record_groups_images_with_the_same_result():
@@ -517,10 +582,10 @@ def test_the_record_groups_images_with_the_same_result():
 
 def test_the_index_says_when_what_and_how_it_ended():
     broken = run(scene(), end=End.BROKEN_OFF, error="No answer.", waiting=2)
-    page = index_of(broken, EXAMPLE, images(FOULS, BROKEN, images_waiting=5))
+    page = index_of(broken, EXAMPLE, images(FOULS, BROKEN, images_waiting=5), CHECK)
     text = " ".join(page.text.split())
     for part in (
-        "3 runs",
+        "4 runs",
         "Tag Videos",
         "broken off",
         "No answer.",
@@ -528,8 +593,10 @@ def test_the_index_says_when_what_and_how_it_ended():
         "1 done, 1 failed",
         "240 calls, 86 model seconds",
         "images: 2 done, 1 failed, 5 still waiting",
+        "2 endpoints, 6 ok, 2 notes, 1 wrong · 21 s",
     ):
         assert part in text, part
+    assert "nothing was queued" not in text
     assert [link["href"] for link in page.of("a")][:2] == [
         "run-20260103-183000-000-tag-videos.html",
         "run-20260103-183001-000-tag-videos.json",
