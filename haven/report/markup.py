@@ -106,7 +106,7 @@ ul { margin: .2rem 0; padding-left: 1.2rem; }
     }
   .endpoints td[data-of]::before { content: attr(data-of) ": "; color: var(--soft); }
   .endpoints tr { display: block; padding: .4rem 0; }
-  .share { width: auto; }
+  .share { width: auto; } .number { white-space: normal; }
   .findings thead { display: none; }
   .findings tr { display: flex; flex-wrap: wrap; gap: .1rem .6rem; align-items: baseline; padding:
     .4rem 0; border-bottom: 1px solid var(--line); }
