@@ -119,7 +119,7 @@ _FIELDS: Mapping[str, _Kind] = {
         (_or_null(_OBJECT), "findScene findImage findGallery findTag zip_file folder"),
         (_or_null(_OBJECT), "marker file plugins ui"),
         (_OBJECTS, "scenes images galleries tags parents children scene_markers"),
-        (_OBJECTS, "files visual_files fingerprints"),
+        (_OBJECTS, "files visual_files fingerprints stashes"),
         (_or_null(_OBJECTS), "fields inputFields jobQueue"),
         (_TEXTS, "aliases"),
     )

@@ -54,7 +54,7 @@ def handshake(client: StashClient, plugin_id: str) -> ServerInfo:
         max_session_age_s=int(general.get("maxSessionAge") or 0),
         settings=object_in(configuration.get("plugins"), plugin_id, "configuration.plugins"),
         ui=dict(configuration.get("ui") or {}),
-        libraries=tuple(str(each["path"]) for each in general.get("stashes") or ()),
+        libraries=tuple(str(each["path"]) for each in general["stashes"]),
         has_api_key=bool(general.get("apiKey")),
     )
 

@@ -29,7 +29,7 @@ def test_a_sound_set_up_is_told_whole_and_nothing_is_written(theatre):
     assert job.error is None
     assert str(job.output).startswith("The set-up is in order")
     assert theatre.stash.library.snapshot() == before
-    assert not [each for each in theatre.stash.requests if each.query.startswith("mutation")]
+    assert not theatre.stash.requests.mutations
     assert vlm.counters.answered == 10
     assert job.progress[-1] == 1
     assert [each["kind"] for each in theatre.reports()[-1]["checks"]] == [

@@ -25,7 +25,13 @@ from haven.stash.errors import (
     StashTimeoutError,
 )
 from haven.stash.http import RetryPolicy
-from haven.stash.reading import ids_with_tags, read_all, tag_counts
+from haven.stash.reading import (
+    count_scenes,
+    ids_with_tags,
+    queued_videos,
+    read_all,
+    tag_counts,
+)
 from haven.stash.server import handshake, others_wait, require_images
 from haven.stash.stream import SceneStream
 from haven.stash.tags import TagCache
@@ -213,6 +219,8 @@ READERS: dict[str, Callable[[StashClient], object]] = {
     "ids": lambda client: ids_with_tags(client, ItemKind.SCENE, "1"),
     "counts": lambda client: tag_counts(client, "1", [Tag("1", "Foul")]),
     "tags": lambda client: TagCache(client, TagNames()).find(["Foul"]),
+    "queued": lambda client: queued_videos(client, "1"),
+    "scenes counted": lambda client: count_scenes(client, "1"),
     "handshake": lambda client: handshake(client, PLUGIN),
     "version": require_images,
     "queue": others_wait,
