@@ -82,6 +82,7 @@ async def setup_sections(context: TaskContext) -> tuple[Section, ...]:
         at_once=context.settings.concurrent_task_limit,
         start=datetime.now(),
     )
+    context.report(1.0)
     return (*found.sections, stash, forecast)
 
 
