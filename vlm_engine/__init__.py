@@ -45,6 +45,9 @@ from vlm_engine.types import (
 from vlm_engine.watchdog import Readers
 
 if TYPE_CHECKING:
+    from vlm_engine.checkup.agreement import FrameComparison
+    from vlm_engine.checkup.frames import VideoFile
+    from vlm_engine.checkup.frames_section import frames_section
     from vlm_engine.checkup.setup import check_setup, forecast_section
     from vlm_engine.checkup.values import Finding, Section, SectionKind, Severity
     from vlm_engine.config.base import SettingsGroup, clean_name, placed
@@ -89,6 +92,7 @@ __all__ = [
     "EndpointStats",
     "EngineConfig",
     "Finding",
+    "FrameComparison",
     "ImageResult",
     "ImageTagInfo",
     "InMemoryFile",
@@ -117,6 +121,7 @@ __all__ = [
     "TagRule",
     "VLMEngine",
     "VLMEngineError",
+    "VideoFile",
     "VideoResult",
     "VideoTagInfo",
     "WordingConfig",
@@ -133,6 +138,7 @@ __all__ = [
     "described_apart",
     "folders_in",
     "forecast_section",
+    "frames_section",
     "image_dict",
     "key_in",
     "media_errors",
@@ -163,6 +169,8 @@ _IMPORTED_ON_USE = (
     "tagging.category_search",
     "checkup.setup",
     "engine",
+    "checkup.frames_section",
+    "checkup.frames",
 )
 """The modules of the other names, the quickest to import first."""
 

@@ -39,6 +39,8 @@ from vlm_engine.types import (
 )
 
 if TYPE_CHECKING:  # what decodes is imported when it is used: to make an engine stays quick
+    from vlm_engine.checkup.agreement import FrameComparison
+    from vlm_engine.checkup.frames import OnFraction, VideoFile
     from vlm_engine.pipeline import Pipeline
     from vlm_engine.tagging.image import ImageTagger
 
@@ -308,6 +310,35 @@ class VLMEngine:
         cascades = self._opened.cascades if self._opened else ()
         clients = [client for cascade in cascades for client in cascade.members]
         return tuple(one for client in clients for one in client.comparisons)
+
+    async def compare_styles(
+        self,
+        videos: Iterable[VideoFile],
+        frames: int = 40,
+        on_progress: OnFraction | None = None,
+    ) -> tuple[FrameComparison, ...]:
+        """Ask each active model about frames of these videos in every style: small and full
+        pictures; verdicts, lists and bare names. Return how far the styles agree, and what each
+        costs.
+
+        ``videos``: those whose frames may be taken, such as all that are to be tagged.
+        ``frames``: the number of frames, of as many videos as possible. Each is asked about six
+        times. The same videos give the same frames.
+        ``on_progress``: called with the share that is done, from 0 to 1.
+
+        Answers are stored, so what was asked before is not asked again, here or when the video is
+        tagged. Videos that cannot be read are skipped and named. Raises ``NoEndpointError``.
+        """
+        from vlm_engine.checkup.frames import compare_styles
+
+        if frames < 1:
+            raise ConfigError(f"frames: {frames} is too few; compare 1 or more")
+
+        cascades = (await self._open()).cascades
+        clients = [client for cascade in cascades for client in cascade.members]
+        return await compare_styles(
+            clients, videos, frames, self._config, on_progress or (lambda _: None)
+        )
 
     def _stats(self) -> dict[str, tuple[str, EndpointStats]]:
         """By the endpoint's name, followed by that of the model where there are several."""

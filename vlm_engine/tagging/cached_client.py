@@ -55,18 +55,27 @@ class FrameOutcome:
     """A verdict for every tag of one frame, or the error why it could not be judged.
 
     ``calls``: requests that were answered for it, and ``seconds``, the time of the endpoint that
-    they took; those of a question about several frames are charged to the first frame.
+    they took; those of a question about several frames are charged to the first frame. The tokens
+    are those of a question about the frame alone.
     """
 
     verdicts: Mapping[str, Verdict]
     error: ClientError | None = None
     calls: int = 0
     seconds: float = 0.0
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
 
     @classmethod
     def of(cls, answer: Answer) -> FrameOutcome:
         """Return the outcome of one question about the frame alone."""
-        return cls(answer.verdicts, calls=1, seconds=answer.seconds)
+        return cls(
+            answer.verdicts,
+            calls=1,
+            seconds=answer.seconds,
+            prompt_tokens=answer.prompt_tokens,
+            answer_tokens=answer.answer_tokens,
+        )
 
     @classmethod
     def failed(cls, error: ClientError) -> FrameOutcome:

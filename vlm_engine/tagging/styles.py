@@ -84,6 +84,25 @@ def is_allowed(style: QuestionStyle, model: ModelConfig, video: VideoInfo) -> bo
     return style == usual_style(model, video)
 
 
+def every_style(model: ModelConfig) -> tuple[QuestionStyle, ...]:
+    """Return every style in which frames of videos can be asked about, full pictures and verdicts
+    first.
+    """
+    shapes = dict.fromkeys((_full(model), _small(model)))
+    forms = (Form.VERDICTS, Form.LIST, Form.NAMES)
+    return tuple(QuestionStyle(form, shape) for form in forms for shape in shapes)
+
+
+def style_in(video: VideoInfo, style: QuestionStyle, model: ModelConfig) -> QuestionStyle:
+    """Return the style as it counts in a video: its full pictures may be small ones."""
+    return style if _is_larger(model, video) else replace(style, shape=_small(model))
+
+
+def is_small(style: QuestionStyle, model: ModelConfig) -> bool:
+    """Return whether the pictures of the style are small ones."""
+    return style.shape == _small(model)
+
+
 def _small(model: ModelConfig) -> ImageShape:
     return ImageShape(min(model.scan_max_side, model.image_max_side), model.image_quality)
 

@@ -147,7 +147,7 @@ async def _new_terms(
             evidence = await _evidence(client, choice)
             style = choice.applied(style, other=evidence.is_other)
             known[choice.is_size] = evidence
-        learnt = client.question_cost(_sent_pixels(video, style.shape))
+        learnt = client.question_cost(sent_pixels(video, style.shape))
         terms.append(QuestionTerms(style, _rounded(learnt) if learns else QuestionCost()))
         share = _OF_JUDGE if client is cascade.judge and cascade.scanner else 1
         budget = client.model.frames_compared // share if compares else 0
@@ -226,7 +226,7 @@ def _words(choice: Choice) -> tuple[str, str]:
     return ("small pictures", "full size") if choice.is_size else ("lists", "verdicts")
 
 
-def _sent_pixels(video: VideoInfo, shape: ImageShape) -> int:
+def sent_pixels(video: VideoInfo, shape: ImageShape) -> int:
     """Return the pixels of a frame as it is sent."""
     scale = min(1.0, shape.max_side / max(video.width, video.height, 1))
     return round(video.width * scale) * round(video.height * scale)

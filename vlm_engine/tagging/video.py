@@ -45,7 +45,7 @@ async def search(
             await places.enter_async_context(client.instances)
             await places.enter_async_context(client.open_videos)
         earlier = _findings_of(request.earlier, video)
-        layout = _layout(video, config) if request.vr_video else None
+        layout = vr_layout(video, config) if request.vr_video else None
         cache_key = cache_key_of(video, layout)
         search_config = config.search.with_interval(request.frame_interval)
         searches = {
@@ -107,7 +107,8 @@ def cache_key_of(video: VideoInfo, layout: Layout | None) -> str:
     return f"{name} vr {layout}" if layout else name
 
 
-def _layout(video: VideoInfo, config: EngineConfig) -> Layout | None:
+def vr_layout(video: VideoInfo, config: EngineConfig) -> Layout | None:
+    """Return how the frames of a VR video are laid out, logged; None: shown as they are."""
     layout = layout_of(config.video.vr_layout, video.path, video.width, video.height)
     _log.info(
         "%s: a VR video, %s",
