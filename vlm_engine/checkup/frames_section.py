@@ -50,7 +50,7 @@ def _frames(comparison: FrameComparison) -> Finding:
     questions = sum(figures.questions for figures in styles)
     text = (
         f"{comparison.frames} of {comparison.videos} videos, in {len(styles)} styles of question;"
-        f" {questions} questions were asked now, and the other answers were known"
+        f" {questions} questions were asked now, the others before"
     )
     counts = {
         "frames": comparison.frames,
