@@ -15,6 +15,7 @@ from haven.report.values import (
     MarkerChange,
     Outcome,
     RunReport,
+    by_severity,
     counted,
     spent,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "MarkerChange",
     "Outcome",
     "RunReport",
+    "by_severity",
     "counted",
     "spent",
     "write_report",

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
-from haven.report import counted
+from haven.report import by_severity, counted
 from haven.settings.layers import on_the_page
 from haven.setup.known_files import FileCheck, KnownFile, check_file
 from haven.setup.mapping import describe_rules, propose_rules
@@ -46,13 +45,13 @@ async def check(context: TaskContext) -> str:
     """*Check Set-up*: check everything, and write the results to the log and the report."""
     sections = await setup_sections(context)
     context.record.checks = sections
-    counts = Counter(finding.severity for section in sections for finding in section.findings)
+    counts = by_severity(*sections)
     for section in sections:
         _log.info("%s", section.title)
         for finding in section.findings:
             _log.log(_LEVELS[finding.severity], "%s: %s", finding.what, finding.text)
-    faults = counts[Severity.WRONG]
-    notes = counted(counts[Severity.NOTE], "note")
+    faults = counts.get(Severity.WRONG, 0)
+    notes = counted(counts.get(Severity.NOTE, 0), "note")
     if not faults:
         return f"The set-up is in order, with {notes}. Nothing was written to Stash."
     return (
@@ -142,8 +141,9 @@ def _queued(context: TaskContext, queue: _Queue) -> Finding:
     if not scenes and not images:
         text = f"nothing carries {tags}, so no file was tried and there is nothing to forecast"
         return Finding(Severity.NOTE, "queue", text, figures)
-    text = f"{counted(scenes, 'scene')} and {counted(images, 'image')} with {tags}"
-    return Finding(Severity.OK, "queue", text, figures)
+    items = {"scene": scenes, "image": images}
+    waiting = " and ".join(counted(number, noun) for noun, number in items.items() if number)
+    return Finding(Severity.OK, "queue", f"{waiting} with {tags}", figures)
 
 
 async def _files(context: TaskContext, queue: _Queue) -> list[Finding]:

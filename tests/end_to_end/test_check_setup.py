@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from sandbox.pictures import write_zip
 from sandbox.stash import Credentials
 from tests.end_to_end.conftest import TAGS, texts
 from vlm_engine.testing import Fault, Sight
@@ -39,7 +40,7 @@ def test_a_sound_set_up_is_told_whole_and_nothing_is_written(theatre):
         "forecast",
     ]
     stash = section(theatre, "stash")
-    assert stash["queue"]["text"] == "3 scenes and 0 images with VLM_TagMe or VLM_UpdateMe"
+    assert stash["queue"]["text"] == "3 scenes with VLM_TagMe or VLM_UpdateMe"
     assert stash["files"]["text"] == "3 of 3 sampled files can be read here"
     forecast = section(theatre, "forecast")
     assert forecast["queue"]["figures"]["scenes"] == 3
@@ -66,7 +67,10 @@ def test_an_unsound_endpoint_is_an_error_in_the_log(theatre):
     assert section(theatre, "forecast")["time"]["text"].startswith("no endpoint works")
 
 
-def test_files_elsewhere_get_a_mapping_that_makes_them_readable(elsewhere, videos, tmp_path):
+def test_files_elsewhere_get_a_mapping_that_makes_them_readable(
+    elsewhere, videos, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))  # one of the places that are searched
     here = tmp_path / "nas" / "sport" / "2024"
     here.mkdir(parents=True)
     theatre = elsewhere(here=tmp_path / "nas" / "sport", there="/data/sport")
@@ -110,8 +114,6 @@ def test_keys_appear_nowhere(elsewhere):
 
 
 def test_a_scene_that_is_vr_and_images_in_zips_are_counted(theatre, tmp_path):
-    from sandbox.pictures import write_zip
-
     theatre.stash.ui["vrTag"] = "VR"
     theatre.install()
     theatre.queue(0, tags=("VR",))

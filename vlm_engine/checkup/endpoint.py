@@ -27,6 +27,7 @@ _MOST_NAMED = 10
 _PIXELS_PER_TOKEN = 784
 _LETTERS_PER_TOKEN = 4
 _WORTH_IT, _NO_GAIN = 1.5, 1.15
+_TELLING_S = 0.1  # of a question: shorter ones tell more of this machine than of the server
 _USUAL_TOKENS = 8  # of an answer about a frame: most show nothing, or one tag
 _FIXED = 1.15
 _MUCH = 600  # tokens of a small picture
@@ -253,7 +254,7 @@ class _Report:
             return note("requests at once", f"{source}; set max_concurrent to 1", **figures)
         if slots == 1 and configured != "auto" and factor >= _WORTH_IT:
             return note("requests at once", f"{text}; set max_concurrent to {at_once}", **figures)
-        if slots > 1 and factor <= _NO_GAIN:
+        if slots > 1 and factor <= _NO_GAIN and (self.found.alone_s or 0.0) > _TELLING_S:
             return note("requests at once", f"{text}, so 1 would do", **figures)
         return ok("requests at once", text, **figures)
 
@@ -308,6 +309,8 @@ class _Report:
         if not {0, SMALL, LARGE} <= tokens.keys() or not all(tokens.values()):
             return
         small, large = tokens[SMALL] - tokens[0], tokens[LARGE] - tokens[0]
+        if small <= _DROPPED:
+            return  # the diagnosis says it, or the server counts no pictures
         text = f"{small} for a picture of {SMALL} pixels, {large} for one of {LARGE}"
         figures = {"small": small, "large": large, "text": tokens[0]}
         if small > _MUCH:
@@ -316,7 +319,7 @@ class _Report:
                 "least number of tokens of a picture in the server (llama.cpp: --image-min-tokens)"
             )
             yield note("picture tokens", text, **figures)
-        elif small > _DROPPED and large < _FIXED * small:
+        elif large < _FIXED * small:
             text += (
                 "; shrinking: a larger picture counts no more, because the server reduces pictures "
                 "or its model takes all of them in one size; frame_size full will hardly help"

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from vlm_engine.checkup.endpoint import EndpointCheck, check_endpoint
-from vlm_engine.checkup.forecast import ModelLoad, Workload, forecast, time_text
+from vlm_engine.checkup.forecast import Forecast, ModelLoad, Workload, forecast, time_text
 from vlm_engine.checkup.machine import machine_section
 from vlm_engine.checkup.values import Section, SectionKind, ok
 from vlm_engine.config.models import EndpointConfig, EngineConfig, ModelConfig
@@ -62,12 +62,10 @@ async def forecast_section(
     load = Workload(loads, lengths_s, pictures=pictures, at_once=at_once)
     speeds = [speed for each in check.endpoints if (speed := each.speed) is not None]
     found = await asyncio.to_thread(forecast, load, speeds, config.search)
-    length = f", {_hours(found.video_s)} of video" if found.video_s else ""
     findings = [
         ok(
             "queue",
-            f"{found.scenes:,} scene{'s' if found.scenes != 1 else ''}{length}; "
-            f"{found.pictures:,} image{'s' if found.pictures != 1 else ''}",
+            _queue_text(found),
             scenes=found.scenes,
             video_s=round(found.video_s, 1),
             images=found.pictures,
@@ -83,6 +81,17 @@ async def forecast_section(
         ),
     ]
     return Section(SectionKind.FORECAST, "Forecast", tuple(findings))
+
+
+def _queue_text(found: Forecast) -> str:
+    videos = f"{found.scenes:,} video{'s' if found.scenes != 1 else ''} of {_hours(found.video_s)}"
+    pictures = f"{found.pictures:,} image{'s' if found.pictures != 1 else ''}"
+    return (
+        " and ".join(
+            text for number, text in ((found.scenes, videos), (found.pictures, pictures)) if number
+        )
+        or "empty"
+    )
 
 
 def _loads(config: EngineConfig, check: SetupCheck) -> list[ModelLoad]:
