@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from io import BytesIO
@@ -23,6 +23,7 @@ from vlm_engine import (
     ArchiveError,
     EndpointStats,
     EngineConfig,
+    FrameComparison,
     ImageResult,
     InMemoryFile,
     MediaError,
@@ -34,6 +35,7 @@ from vlm_engine import (
     ResizableSemaphore,
     Source,
     StyleComparison,
+    VideoFile,
     VideoResult,
     VLMEngine,
     ZipEntry,
@@ -138,6 +140,24 @@ class Tagger:
             vr_video=vr,
             on_progress=on_progress,
         )
+
+    async def compare_styles(
+        self,
+        videos: Iterable[tuple[str, str, bool]],
+        frames: int,
+        on_progress: Callable[[float], None],
+    ) -> tuple[FrameComparison, ...]:
+        """Return how far the styles of asking agree on frames of videos.
+
+        ``videos``: for each its path in Stash, Stash's fingerprint of it or "", and whether it is a
+        VR video. Answers are stored like those of a run. Raises ``NoEndpointError``.
+        """
+        rules = self._settings.path_mutation
+        files = [
+            VideoFile(map_path(path, rules), f"oshash:{oshash}" if oshash else None, vr)
+            for path, oshash, vr in videos
+        ]
+        return await self._engine.compare_styles(files, frames, on_progress)
 
     async def tag_image(
         self,

@@ -8,21 +8,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
 from haven.report import by_severity, counted
 from haven.settings.layers import on_the_page
+from haven.settings.overlay import FILE, read_overlay, write_overlay
 from haven.setup.known_files import FileCheck, KnownFile, check_file
 from haven.setup.mapping import describe_rules, propose_rules
-from haven.stash.values import Image, QueuedVideo
-from haven.tagger import engine_config
+from haven.stash.values import Image, QueuedVideo, Scene
+from haven.tagger import Tagger, engine_config
 from haven.tasks import galleries
-from haven.tasks.context import TaskContext
+from haven.tasks.context import FRAMES, WRITE, TaskContext, says_yes
 from vlm_engine import (
+    ConfigError,
     Finding,
+    FrameComparison,
     MediaOutOfReachError,
     Readers,
     Section,
@@ -30,11 +33,13 @@ from vlm_engine import (
     Severity,
     check_setup,
     forecast_section,
+    frames_section,
 )
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 _SAMPLED = 20
+_MOST_FRAMES = 1000
 _PATHS = on_the_page("PATH_MUTATION")
 _STALL_S = 5.0
 _SEARCH_S = 8.0
@@ -61,7 +66,11 @@ async def check(context: TaskContext) -> str:
 
 
 async def setup_sections(context: TaskContext) -> tuple[Section, ...]:
-    """Return what is found, in about half a minute. Raises ``StashError`` and ``StoreError``."""
+    """Return what is found, in about half a minute, and longer where frames are compared.
+
+    Raises ``StashError``, ``StoreError``, and ``ConfigError`` for wrong arguments.
+    """
+    frames, writes = _frames_wanted(context), says_yes(context.arguments, WRITE)
     config = engine_config(context.settings, context.store_path)
     endpoints = asyncio.create_task(check_setup(config, context.store_path))
     try:
@@ -72,6 +81,7 @@ async def setup_sections(context: TaskContext) -> tuple[Section, ...]:
         found = await endpoints
     finally:
         endpoints.cancel()
+    compared = await _compared(context, queue, frames, writes=writes) if frames else ()
     context.report(0.9)
     forecast = await forecast_section(
         found,
@@ -82,7 +92,55 @@ async def setup_sections(context: TaskContext) -> tuple[Section, ...]:
         start=datetime.now(),
     )
     context.report(1.0)
-    return (*found.sections, stash, forecast)
+    return (*found.sections, stash, *compared, forecast)
+
+
+def _frames_wanted(context: TaskContext) -> int:
+    number = context.arguments.get(FRAMES, "").strip() or "0"
+    if not number.isdecimal() or int(number) > _MOST_FRAMES:
+        raise ConfigError(
+            f"task arguments: {FRAMES}: {number!r} is not a number from 0 to {_MOST_FRAMES}"
+        )
+    return int(number)
+
+
+async def _compared(
+    context: TaskContext, queue: _Queue, frames: int, *, writes: bool
+) -> list[Section]:
+    """Return how far cheaper styles of asking agree on frames of the queue. Set the proposed one if
+    that is wanted.
+    """
+    ids = [video.scene_id for video in queue.videos if video.path]
+    scenes = await context.stash(context.handler.read, Scene, _sample(ids, frames))
+    videos = [(scene.path, scene.oshash, scene.is_vr) for scene in scenes if scene.files]
+    if not videos:
+        return []
+    async with Tagger(context.settings, context.store_path) as tagger:
+        comparisons = await tagger.compare_styles(
+            videos, frames, lambda share: context.report(0.4 + 0.5 * share)
+        )
+    sections = [frames_section(each) for each in comparisons]
+    if writes:
+        sections[-1] = await asyncio.to_thread(_with_written, context, sections[-1], comparisons)
+    return sections
+
+
+def _with_written(
+    context: TaskContext, section: Section, comparisons: Sequence[FrameComparison]
+) -> Section:
+    """Set the proposed style in the overlay, and return the section with a finding about it."""
+    folder = context.store_path.parent
+    proposed = comparisons[0].settings
+    changes = {name.upper(): value for name, value in proposed.items()}
+    if not changes or any(each.settings != proposed for each in comparisons):
+        text = "nothing was set: there is no proposal, or models differ in it"
+        finding = Finding(Severity.NOTE, "settings", text)
+    else:
+        overlay = write_overlay(folder, changes, read_overlay(folder).revision)
+        values = ", ".join(f"{name}: {value}" for name, value in changes.items())
+        text = f"set for every later run: {values} ({folder / FILE}, revision {overlay.revision})"
+        finding = Finding(Severity.OK, "settings", text, changes)
+    return replace(section, findings=(*section.findings, finding))
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +263,8 @@ def _special(queue: _Queue) -> Iterator[Finding]:
         yield Finding(Severity.OK, "zips", text, {"sampled": len(queue.images), "zipped": zipped})
 
 
-def _sample(items: Sequence[_T]) -> Sequence[_T]:
-    """Return a few of them, spread evenly."""
-    if len(items) <= _SAMPLED:
+def _sample(items: Sequence[_T], most: int = _SAMPLED) -> Sequence[_T]:
+    """Return at most so many of them, spread evenly."""
+    if len(items) <= most:
         return items
-    return [items[place * (len(items) - 1) // (_SAMPLED - 1)] for place in range(_SAMPLED)]
+    return [items[place * len(items) // most] for place in range(most)]

@@ -25,7 +25,11 @@ CONTINUES, FIRST_LEFT = "continues", "first_left"
 is left, such as "scene 12"."""
 BRING_BACK = "bring_back"
 """Argument by which a person asks any task for what they took off: yes, true, on or 1."""
-OWN_ARGUMENTS = (CONTINUES, FIRST_LEFT, BRING_BACK)
+FRAMES, WRITE = "frames", "write"
+"""Arguments of *Check Set-up*: the number of frames to ask about in every style, and whether the
+style that is best is set.
+"""
+OWN_ARGUMENTS = (CONTINUES, FIRST_LEFT, BRING_BACK, FRAMES, WRITE)
 _YES = frozenset(("yes", "true", "on", "1"))
 _NO = frozenset(("", "no", "false", "off", "0"))
 
@@ -33,13 +37,13 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-def brings_back(arguments: Mapping[str, str]) -> bool:
-    """Return whether the arguments ask for what people took off. Raises ``ConfigError``."""
-    word = arguments.get(BRING_BACK, "").strip().casefold()
+def says_yes(arguments: Mapping[str, str], name: str) -> bool:
+    """Return whether the argument of this name is yes. Raises ``ConfigError``."""
+    word = arguments.get(name, "").strip().casefold()
     if word not in _YES | _NO:
         raise ConfigError(
-            f"task arguments: {BRING_BACK}: {arguments[BRING_BACK]!r} is neither yes nor no; write"
-            " yes, or leave it out"
+            f"task arguments: {name}: {arguments[name]!r} is neither yes nor no; write yes, or "
+            "leave it out"
         )
     return word in _YES
 

@@ -18,11 +18,12 @@ from haven.stash.server import handshake
 from haven.stash.transport import StashClient
 from haven.tagger import names_in_stash
 from haven.tasks.context import (
+    BRING_BACK,
     OWN_ARGUMENTS,
     RunRecord,
     StashThread,
     TaskContext,
-    brings_back,
+    says_yes,
 )
 from haven.tasks.entry import StashRequest
 from haven.tasks.failures import EXPECTED
@@ -59,7 +60,7 @@ def run_task(request: StashRequest, data_dir: Path, log: StashLogHandler) -> str
             settings.tag_names,
             vr_tag=server.vr_tag,
             tag_list=names_in_stash(settings),
-            bring_back=task.brings_back or brings_back(arguments),
+            bring_back=task.brings_back or says_yes(arguments, BRING_BACK),
         )
         with ending_with_parent(), handler, contextlib.closing(StashThread()) as stash:
             context = TaskContext(

@@ -133,3 +133,29 @@ def test_it_ends_within_a_minute_whatever_the_servers_do(theatre):
     theatre.queue(0)
     job = theatre.stash.run_task(CHECK).wait(60)
     assert "no answer in time" in texts(job, "error")
+
+
+def test_frames_are_compared_and_the_cheapest_style_is_set(theatre):
+    vlm = theatre.install()
+    theatre.queue(0, 1, 2)
+    job = theatre.run(CHECK, frames="60", write="yes")
+    assert job.error is None
+    (found,) = [each for each in theatre.reports()[-1]["checks"] if each["kind"] == "frames"]
+    findings = {finding["what"]: finding for finding in found["findings"]}
+    assert findings["frames"]["figures"]["videos"] == 3
+    assert findings["settings"]["text"].startswith("set for every later run: ")
+    overlay = json.loads(
+        (theatre.stash.config_folder / "haven_vlm_connector" / "settings.json").read_text("utf-8")
+    )
+    assert overlay["revision"] == 1
+    assert overlay["settings"] == findings["settings"]["figures"]
+    asked_about = vlm.counters.answered
+    theatre.run(CHECK, frames="60")
+    assert vlm.counters.answered == asked_about + 10  # test pictures, and no frame
+
+
+def test_a_wrong_number_of_frames_is_refused(theatre):
+    vlm = theatre.install()
+    job = theatre.run(CHECK, frames="many")
+    assert "task arguments: frames: 'many' is not a number from 0 to 1000" in str(job.error)
+    assert vlm.counters.requests == 0
