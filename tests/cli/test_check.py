@@ -81,3 +81,22 @@ def test_a_run_tests_a_sound_endpoint_once(tag, vlm, photo):
     done = tag(photo, *at(vlm), CHECKED)
     assert done.code == 0, done.err
     assert vlm.counters.answered == 1 + 2
+
+
+def test_a_forecast_is_made_for_files(command, vlm, video, photo):
+    done = command("check", *at(vlm), video.path.parent, photo)
+    assert done.code == 0, done.err
+    forecast = done.out.split("\n\n")[-1]
+    assert forecast.startswith("Forecast\n  ok     queue: 1 video of 20 s and 1 image\n")
+    assert "  ok     time: about 10 seconds, so done at " in forecast
+
+
+def test_styles_are_compared_on_frames_and_answers_kept(command, vlm, video):
+    done = command("check", *at(vlm), "--frames", "5", video.path)
+    assert "Frames of your videos, asked of vlm\n" in done.out
+    assert len(vlm.counters.frame_numbers) == 5 * 3  # the video is no larger than small pictures
+    command("check", *at(vlm), "--frames", "5", video.path)
+    assert len(vlm.counters.frame_numbers) == 5 * 3
+    done = command("check", *at(vlm), "--frames", "5")
+    assert done.code == 2
+    assert "--frames: name the videos" in done.err

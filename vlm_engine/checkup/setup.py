@@ -49,17 +49,19 @@ async def forecast_section(
     lengths_s: Sequence[float],
     pictures: int,
     *,
+    scenes: int | None = None,
     at_once: int,
     start: datetime,
 ) -> Section:
     """Return how long a queue will take on the endpoints that were checked.
 
-    ``lengths_s``: the length of each video in seconds; ``pictures``: the number of stills.
+    ``lengths_s``: the length of each video in seconds, or of some of them; then ``scenes`` is the
+    number of all. ``pictures``: the number of stills.
     ``at_once`` videos are worked on at a time, from ``start`` on. Stored answers about earlier
     videos tell how many questions a video takes. Raises ``StoreError``.
     """
     loads = await asyncio.to_thread(_loads, config, check)
-    load = Workload(loads, lengths_s, pictures=pictures, at_once=at_once)
+    load = Workload(loads, lengths_s, scenes, pictures, at_once)
     speeds = [speed for each in check.endpoints if (speed := each.speed) is not None]
     found = await asyncio.to_thread(forecast, load, speeds, config.search)
     findings = [

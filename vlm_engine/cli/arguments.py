@@ -242,6 +242,25 @@ def _engine_settings(command: argparse.ArgumentParser) -> None:
 
 
 def _check(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "paths",
+        nargs="*",
+        type=Path,
+        metavar="PATH",
+        help="videos, pictures and folders, to forecast how long it takes to tag them",
+    )
+    command.add_argument(
+        "--frames",
+        type=_count,
+        metavar="N",
+        help="ask about so many frames of these videos in every style, and say which is best",
+    )
+    command.add_argument(
+        "--store",
+        type=Path,
+        metavar="FILE",
+        help="the file that keeps the answers; default: a file in your data folder",
+    )
     command.add_argument("--json", action="store_true", help="print the results as JSON")
 
 

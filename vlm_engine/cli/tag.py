@@ -20,7 +20,7 @@ from vlm_engine.files import media_errors
 from vlm_engine.tagging.category_search import LEAST_COVERAGE
 from vlm_engine.tasks import ResizableSemaphore
 
-_VIDEOS_AT_ONCE = 4
+VIDEOS_AT_ONCE = 4
 _PICTURES_AT_ONCE = 256
 _WIDEST_NAME = 60
 
@@ -101,7 +101,7 @@ class _Tagging:
             yield list(numbers), self._given.at_once, nullcontext()
             return
         videos = [number for number in numbers if isinstance(self._files[number], Video)]
-        yield videos, _VIDEOS_AT_ONCE, nullcontext()
+        yield videos, VIDEOS_AT_ONCE, nullcontext()
         # While one picture is answered, the next is read.
         room = ResizableSemaphore(lambda: 2 * engine.slots)
         yield [number for number in numbers if number not in set(videos)], _PICTURES_AT_ONCE, room
