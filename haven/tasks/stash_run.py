@@ -48,7 +48,7 @@ def run_task(request: StashRequest, data_dir: Path, log: StashLogHandler) -> str
     if task is None:
         raise ConfigError(f"mode: there is no task {mode!r}; there are: {', '.join(TASKS)}")
     for_settings = {key: value for key, value in arguments.items() if key not in OWN_ARGUMENTS}
-    client = StashClient(request.connection)
+    client = StashClient(request.connection, timeout_s=task.timeout_s)
     try:
         server = handshake(client, PLUGIN_ID)
         load = Settings.load if task.looks_at_media else Settings.load_for_undo

@@ -23,13 +23,14 @@ class Task:
     """A task by its name on Stash's Tasks page. ``run`` takes its context and returns its end line.
 
     ``looks_at_media``: all settings must be right. ``brings_back``: what people took off is put
-    back where it is found.
+    back where it is found. ``timeout_s``: how long to wait for a reply of Stash.
     """
 
     name: str
     run: Callable[[TaskContext], Awaitable[str]]
     looks_at_media: bool = True
     brings_back: bool = False
+    timeout_s: float = 120.0
 
 
 TASKS: Mapping[str, Task] = {
@@ -39,7 +40,7 @@ TASKS: Mapping[str, Task] = {
     "update_images": Task("Update Tagged Images", update_images),
     "bring_back": Task("Bring Back What You Removed", bring_back, brings_back=True),
     "preview": Task("Preview", preview),
-    "check_setup": Task("Check Set-up", check),
+    "check_setup": Task("Check Set-up", check, timeout_s=10.0),
     "undo_last_run": Task("Undo Last Run", undo_last_run, looks_at_media=False),
     "remove_ours": Task("Remove VLM Tags and Markers", remove_owned, looks_at_media=False),
 }
