@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -32,7 +33,15 @@ def sound(card, before, beside):
 
 
 def stale(card, before, beside):
-    return before or AT_ONCE[AT_ONCE.index(card) - 1]
+    return before[-1] if before else None
+
+
+def stale_by_two(card, before, beside):
+    return before[-2] if len(before) > 1 else None
+
+
+def answering_about_the_first(card, before, beside):
+    return before[0] if before else card
 
 
 def swapping(card, before, beside):
@@ -41,16 +50,14 @@ def swapping(card, before, beside):
 
 def answers(server, noise, seed):
     """Return the answers of a server that shows its model other cards than those it is sent."""
-    chance, before = random.Random(seed), None
-    for card in ALONE:
-        source = server(card, before, ()) if before or server is not stale else None
+    chance = random.Random(seed)
+    for place, card in enumerate((*ALONE, *AT_ONCE)):
+        arrived = (*ALONE, *AT_ONCE)[:place]
+        others = place - len(ALONE)
+        beside = (*AT_ONCE[others + 1 :], *AT_ONCE[:others]) if others >= 0 else ()
+        source = server(card, arrived, beside)
         named = seen(source, noise, chance) if source else frozenset()
-        yield CardAnswer(card, named, before=before)
-        before = card
-    for place, card in enumerate(AT_ONCE):
-        beside = (*AT_ONCE[place + 1 :], *AT_ONCE[:place])
-        source = server(card, before if place == 0 else None, beside)
-        yield CardAnswer(card, seen(source, noise, chance), beside=beside)
+        yield CardAnswer(card, named, before=arrived[: len(ALONE)], beside=beside)
 
 
 def diagnoses(server, noise, runs):
@@ -75,11 +82,24 @@ def test_no_sound_model_is_called_unsound_in_a_thousand_runs(noise):
     assert set(diagnoses(sound, noise, 1000)) <= {Sight.SOUND, Sight.WEAK}
 
 
-@pytest.mark.parametrize(("server", "sight"), [(stale, Sight.STALE), (swapping, Sight.SWAPPED)])
-@pytest.mark.parametrize("noise", NOISE[:3])
+@pytest.mark.parametrize(
+    ("server", "sight"),
+    [
+        (stale, Sight.STALE),
+        (stale_by_two, Sight.STALE),
+        (answering_about_the_first, Sight.STALE),
+        (swapping, Sight.SWAPPED),
+    ],
+)
+@pytest.mark.parametrize("noise", NOISE[:2])
 def test_answers_about_other_pictures_are_noticed(server, sight, noise):
     found = diagnoses(server, noise, 25)
     assert found[sight] >= 24
+
+
+@pytest.mark.parametrize(("server", "sight"), [(stale, Sight.STALE), (swapping, Sight.SWAPPED)])
+def test_so_they_are_of_a_model_that_errs_in_a_tenth(server, sight):
+    assert diagnoses(server, NOISE[2], 25)[sight] >= 24
 
 
 def test_a_weak_model_is_weak_and_not_barred():
@@ -106,14 +126,39 @@ def test_a_blind_answer_may_differ_by_form():
     assert diagnose(given) is Sight.BLIND
 
 
-def test_random_answers_are_blind_or_weak():
+@pytest.mark.parametrize("share", [0.08, 0.3, 0.6])
+def test_random_answers_are_blind_or_weak(share):
     found = Counter()
     for seed in range(40):
         chance = random.Random(seed)
-        named = [frozenset(tag for tag in CARD_TAGS if chance.random() < 0.3) for _ in CARDS]
-        found[diagnose([*map(CardAnswer, CARDS, named)])] += 1
+        given = [
+            replace(each, named=frozenset(tag for tag in CARD_TAGS if chance.random() < share))
+            for each in answers(sound, NOISE[0], seed)
+        ]
+        found[diagnose(given)] += 1
     assert found[Sight.BLIND] > 20
-    assert Sight.SOUND not in found
+    assert found.keys() <= {Sight.BLIND, Sight.WEAK}
+
+
+def test_answers_whose_probabilities_vary_depend_on_the_picture():
+    sure = (0.1,) * len(CARD_TAGS)
+    given = [CardAnswer(card, frozenset(), probabilities=sure) for card in CARDS[:4]]
+    assert are_constant(given)
+    given.append(CardAnswer(CARDS[4], frozenset(), probabilities=(0.2, *sure[1:])))
+    assert not are_constant(given)
+
+
+def test_a_right_verdict_depends_on_the_picture():
+    given = [CardAnswer(card, frozenset(CARD_TAGS)) for card in CARDS[:4]]
+    given.append(CardAnswer(CARDS[4], CARDS[4].tags, Form.VERDICTS))
+    assert not are_constant(given)
+
+
+def test_empty_answers_with_excuses_are_refusals():
+    excuse = 'I cannot help with that. {"tags": []}'
+    given = [CardAnswer(card, frozenset(), raw=excuse) for card in CARDS]
+    assert diagnose(given) is Sight.REFUSING
+    assert diagnose([replace(each, raw='{"tags": []}') for each in given]) is Sight.BLIND
 
 
 def test_the_relation_is_that_of_youden():
@@ -131,7 +176,9 @@ def test_the_relation_is_that_of_youden():
         (ReplyError("x", fault=ReplyFault.ONLY_THOUGHT), Sight.THINKING),
         (ReplyError("x", raw="I'm sorry, but I can't help with that."), Sight.REFUSING),
         (ReplyError("x", raw="I cannot assist with this request."), Sight.REFUSING),
-        (ReplyError("x", raw="Es tut mir leid, das kann ich leider nicht."), Sight.REFUSING),
+        (ReplyError("x", raw="Es tut mir leid, dabei kann ich nicht helfen."), Sight.REFUSING),
+        (ReplyError("x", raw="Извините, я не могу помочь с этим."), Sight.REFUSING),
+        (ReplyError("x", raw='{"tags": ["circles", "square"]}'), Sight.WRONG_FORM),
         (ReplyError("x", raw="The picture has a red circle on it."), Sight.WRONG_FORM),
         (ReplyError("x", raw="qz %% the the 4fk"), Sight.GIBBERISH),
     ],

@@ -17,7 +17,7 @@ KEY = "sk-of-the-league"
 NAMED = {
     "dropped": ("test pictures", "blind: ", "a question has"),
     "blind": ("test pictures", "blind: ", "do not depend on the picture"),
-    "stale": ("test pictures", "stale: ", "the question before"),
+    "stale": ("test pictures", "stale: ", "an earlier question"),
     "swapping": ("test pictures", "swapped: ", "one question at a time"),
     "gibberish": ("test pictures", "gibberish: ", "load another"),
     "refusing": ("test pictures", "refusing: ", "I'm sorry"),

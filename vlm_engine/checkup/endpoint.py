@@ -384,7 +384,8 @@ def sight_text(found: Examination) -> str:
 
 
 def _quote(found: Examination) -> str:
-    raw = next((error.raw for error in found.unreadable.values() if error.raw), "")
+    errors = [error.raw for error in found.unreadable.values()]
+    raw = next(filter(None, [*errors, *(answer.raw for answer in found.answers)]), "")
     return f': "{shortened(raw, 80)}"' if raw else ""
 
 
@@ -393,7 +394,7 @@ def _dropped(found: Examination) -> str:
     text, small = (found.prompt_tokens.get(width, 0) for width in (0, SMALL))
     if not text or small - text > _DROPPED:
         return ""
-    return f", which does not reach the model: a question has {small} tokens with and without"
+    return f", and a question has {small} tokens with and without it"
 
 
 _SEVERITY = {
@@ -424,7 +425,7 @@ _SIGHTS = {
         "vision part (mmproj), and check that what is in between passes pictures on"
     ),
     Sight.STALE: (
-        "its answers are about the picture of the question before; update the server, or turn off "
+        "its answers are about the picture of an earlier question; update the server, or turn off "
         "its cache of prompts and pictures"
     ),
     Sight.SWAPPED: (

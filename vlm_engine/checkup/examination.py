@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from vlm_engine.checkup.cards import CARDS, Card, together
+from vlm_engine.checkup.cards import CARD_TAGS, CARDS, Card, together
 from vlm_engine.checkup.diagnosis import CardAnswer, Sight, are_constant, diagnose, relation
 from vlm_engine.clients import OpenAIClient
 from vlm_engine.errors import (
@@ -98,7 +98,7 @@ class Examiner:
         self._client = client
         self._frames = min(frames, len(CARDS))
         self._ends_at = time.monotonic() + limit_s
-        self._before: Card | None = None
+        self._before: tuple[Card, ...] = ()
         self.found = Examination()
 
     async def examine(self) -> Examination:
@@ -176,8 +176,8 @@ class Examiner:
         return has_time
 
     async def _ask(self, card: Card, form: Form = Form.LIST, width: int = SMALL) -> None:
-        before, self._before = self._before, card
-        await self._ask_beside(card, form, width, before=before)
+        await self._ask_beside(card, form, width)
+        self._before += (card,)
 
     async def _ask_at_once(self, cards: Sequence[Card]) -> None:
         started = time.monotonic()
@@ -185,7 +185,7 @@ class Examiner:
             *(self._ask_beside(card, beside=_without(card, cards)) for card in cards),
             return_exceptions=True,
         )
-        self._before = cards[-1]
+        self._before += tuple(cards)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
@@ -196,11 +196,9 @@ class Examiner:
         card: Card,
         form: Form = Form.LIST,
         width: int = SMALL,
-        *,
-        before: Card | None = None,
         beside: tuple[Card, ...] = (),
     ) -> None:
-        question = card.question(form, width)
+        question, before = card.question(form, width), self._before
         try:
             answer = await self._answer(question)
         except ReplyError as error:
@@ -213,7 +211,10 @@ class Examiner:
             self.found.error = error  # of one question; a second one ends the examination
             return
         named = frozenset(tag for tag, verdict in answer.verdicts.items() if verdict.present)
-        self.found.answers.append(CardAnswer(card, named, form, before, beside))
+        probabilities = tuple(answer.verdicts[tag].probability for tag in CARD_TAGS)
+        self.found.answers.append(
+            CardAnswer(card, named, form, before, beside, None, answer.raw, probabilities)
+        )
         self._measure(answer, form, width, alone=not beside)
 
     async def _ask_together(self, cards: Sequence[Card]) -> None:
