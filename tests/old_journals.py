@@ -31,10 +31,18 @@ _OF_FIFTH = {
 }
 
 
+def as_fifth_version(db: sqlite3.Connection) -> None:
+    """Take away what the fifth version did not have: evidence and judgements."""
+    db.execute("DROP TABLE journal_evidence")
+    db.execute("DROP TABLE journal_judgements")
+    db.execute("UPDATE journal_schema SET version = 5")
+
+
 def as_fourth_version(db: sqlite3.Connection) -> None:
     """Take away what the fourth version did not have: what people took off, and when Stash made
     what is spoken of.
     """
+    as_fifth_version(db)
     db.execute("DELETE FROM journal_markers WHERE NOT ours")
     db.execute("DELETE FROM journal_tags WHERE NOT ours")
     db.execute("DROP INDEX journal_markers_off")
@@ -86,4 +94,10 @@ def as_first_version(db: sqlite3.Connection) -> None:
     db.execute("UPDATE journal_schema SET version = 1")
 
 
-OLD_VERSIONS = (as_first_version, as_second_version, as_third_version, as_fourth_version)
+OLD_VERSIONS = (
+    as_first_version,
+    as_second_version,
+    as_third_version,
+    as_fourth_version,
+    as_fifth_version,
+)

@@ -497,9 +497,13 @@ class VideoResult:
 
 @dataclass(frozen=True, slots=True)
 class ImageResult:
-    """Result of one picture. ``calls`` and ``seconds`` are by model, as those of a video."""
+    """Result of one picture. ``calls`` and ``seconds`` are by model, as those of a video.
+
+    ``verdicts``: those before the user's rules, by category and tag.
+    """
 
     info: ImageTagInfo
     coverage: Coverage
     calls: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
+    verdicts: Mapping[str, Mapping[str, Verdict]] = field(default_factory=dict)

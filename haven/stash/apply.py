@@ -12,6 +12,7 @@ from typing import TypeAlias, TypeVar
 from haven.items import ItemChange, ItemRef
 from haven.stash.changes import ChangePlan
 from haven.stash.errors import ItemGoneError, StashError, StashQueryError
+from haven.stash.evidence import Evidence
 from haven.stash.journal import Journal, OpenPlan
 from haven.stash.plan import (
     PlanOptions,
@@ -58,19 +59,30 @@ class ItemWriter:
             return self._complete(self._journal.unfinished())
 
     def apply(
-        self, run_id: int, found: Mapping[ItemRef, TagInfo | None], options: PlanOptions
+        self,
+        run_id: int,
+        found: Mapping[ItemRef, TagInfo | None],
+        options: PlanOptions,
+        evidence: Mapping[ItemRef, Evidence],
     ) -> dict[ItemRef, Fate]:
         """Bring each item, as it is now, to its result, and take it off the queue. None: its tags
         stay.
+
+        ``evidence``: what was seen. It is on disk with the plan.
         """
         fates: dict[ItemRef, Fate] = {}
         with self._journal.only_writer():
             for batch in _batches(found, lambda item: item):
-                fates |= self._apply(run_id, {item: found[item] for item in batch}, options)
+                results = {item: found[item] for item in batch}
+                fates |= self._apply(run_id, results, options, evidence)
         return fates
 
     def _apply(
-        self, run_id: int, found: Mapping[ItemRef, TagInfo | None], options: PlanOptions
+        self,
+        run_id: int,
+        found: Mapping[ItemRef, TagInfo | None],
+        options: PlanOptions,
+        evidence: Mapping[ItemRef, Evidence],
     ) -> dict[ItemRef, Fate]:
         known = self._known(filter(None, found.values()), options)
         for name in options.names.all():
@@ -79,6 +91,8 @@ class ItemWriter:
 
         def plan(item: ItemSnapshot) -> ChangePlan:
             info = found[item.ref]
+            if item.ref in evidence:
+                self._journal.store_evidence(item.ref, evidence[item.ref], item.created_s)
             if info is None:
                 return plan_release(item, known, options)
             return plan_results(item, info, known_of(self._journal, item), known, options)

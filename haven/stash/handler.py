@@ -16,6 +16,7 @@ from haven.items import ItemKind, ItemRef
 from haven.settings.settings import TagNames
 from haven.stash import reading, server
 from haven.stash.apply import ItemWriter
+from haven.stash.evidence import Evidence
 from haven.stash.journal import Journal
 from haven.stash.plan import PlanOptions, TagInfo
 from haven.stash.stream import SceneStream
@@ -224,16 +225,19 @@ class MediaHandler:
         *,
         create_markers: bool = True,
         updating: bool = False,
+        evidence: Mapping[str, Evidence] | None = None,
     ) -> dict[str, Fate]:
         """Bring each item, as it is in Stash now, to its result, and only then take it off the
         queue.
 
         ``results`` is by id. None leaves the item's tags as they are, and only takes it off the
         queue. Without ``create_markers`` the markers of scenes stay as they are. ``updating``: the
-        items are queued by the tag ``update_me``.
+        items are queued by the tag ``update_me``. ``evidence``: what was seen, by id; it replaces
+        that of earlier runs in one step with the plan.
         """
         options = replace(self._options, create_markers=create_markers, updating=updating)
-        return _by_id(self._writer.apply(run_id, _refs(kind, results), options))
+        seen = _refs(kind, evidence or {})
+        return _by_id(self._writer.apply(run_id, _refs(kind, results), options, seen))
 
     def preview(
         self, kind: ItemKind, results: Mapping[str, TagInfo], *, create_markers: bool = True

@@ -15,6 +15,7 @@ from typing import ClassVar, Generic, TypeVar
 from haven.items import ItemKind
 from haven.report import End, ItemReport, Outcome, counted
 from haven.stash.errors import ItemGoneError
+from haven.stash.evidence import Evidence
 from haven.stash.values import Fate, Image, Scene
 from haven.tasks.background import TimeSlice, TimeSliceOverError
 from haven.tasks.context import TaskContext
@@ -44,9 +45,15 @@ class Writer:
         return "updated" if self.updating else "tagged"
 
     async def apply(
-        self, kind: ItemKind, results: Mapping[str, VideoTagInfo | ImageTagInfo]
+        self,
+        kind: ItemKind,
+        results: Mapping[str, VideoTagInfo | ImageTagInfo],
+        evidence: Mapping[str, Evidence],
     ) -> Mapping[str, Fate]:
-        """Return the fate of each item, by id: what changed, would change, or why nothing did."""
+        """Return the fate of each item, by id: what changed, would change, or why nothing did.
+
+        *Preview* stores no evidence: it explains what is in Stash.
+        """
         stash, handler = self.context.stash, self.context.handler
         markers = self.context.settings.create_markers
         if not self.run_id:
@@ -58,6 +65,7 @@ class Writer:
             results,
             create_markers=markers,
             updating=self.updating,
+            evidence=evidence,
         )
 
     async def mark_failed(self, kind: ItemKind, reasons: Mapping[str, str]) -> Mapping[str, Fate]:

@@ -13,10 +13,12 @@ from itertools import chain
 from haven.items import ItemChange, ItemKind
 from haven.report import ItemReport, counted, spent
 from haven.stash.errors import ApplyError, NotServedError
+from haven.stash.evidence import Evidence
 from haven.stash.values import Fate, Image
 from haven.tagger import Tagger, longest_side
 from haven.tasks.batch import ItemHandler, Writer
 from haven.tasks.context import TaskContext
+from haven.tasks.evidence import evidence_of_image
 from haven.tasks.messages import describe_change, describe_left
 from haven.tasks.progress import CountBoard
 from vlm_engine import (
@@ -61,7 +63,7 @@ class ImageHandler(ItemHandler[Image, ImageResult]):
         self._useless_calls = 0  # their answers could not be used
         self._notes: dict[str, str] = {}
         self._logged_notes = 0
-        self._results: Batcher[tuple[str, ImageTagInfo], ItemChange] = Batcher(
+        self._results: Batcher[tuple[str, ImageTagInfo, Evidence], ItemChange] = Batcher(
             lambda entries: asyncio.ensure_future(self._write_together(entries)),
             size=_WRITTEN_TOGETHER,
             max_wait_s=_MAX_WAIT_S,
@@ -144,11 +146,16 @@ class ImageHandler(ItemHandler[Image, ImageResult]):
 
     async def write(self, item: Image, result: ImageResult, report: ItemReport) -> ItemReport:
         """Write the tags together with those of others."""
-        return replace(report, change=await self._results.add((item.id, result.info)))
+        task, settings = self.context.record.task, self.context.settings
+        evidence = evidence_of_image(report.title, task, result, settings)
+        return replace(report, change=await self._results.add((item.id, result.info, evidence)))
 
-    async def _write_together(self, entries: Sequence[tuple[str, ImageTagInfo]]) -> Sequence[Fate]:
-        results = dict(entries)
-        fates = await self.writer.apply(self.kind, results)
+    async def _write_together(
+        self, entries: Sequence[tuple[str, ImageTagInfo, Evidence]]
+    ) -> Sequence[Fate]:
+        results = {item_id: info for item_id, info, _ in entries}
+        evidence = {item_id: seen for item_id, _, seen in entries}
+        fates = await self.writer.apply(self.kind, results, evidence)
         change = _sum([fate for fate in fates.values() if isinstance(fate, ItemChange)])
         done = [item_id for item_id in results if isinstance(fates[item_id], ItemChange)]
         if self.writer.run_id:

@@ -13,6 +13,7 @@ from haven.stash.values import Scene, change_of
 from haven.tagger import Tagger
 from haven.tasks.batch import ItemHandler, Writer
 from haven.tasks.context import TaskContext
+from haven.tasks.evidence import evidence_of_video
 from haven.tasks.messages import describe_change, describe_left, describe_markers
 from haven.tasks.progress import ProgressBoard, likely_frames
 from vlm_engine import LEAST_COVERAGE, MediaNotFoundError, Span, VideoResult
@@ -71,7 +72,9 @@ class SceneHandler(ItemHandler[Scene, VideoResult]):
 
     async def write(self, item: Scene, result: VideoResult, report: ItemReport) -> ItemReport:
         """Write tags and markers, and log them."""
-        change = change_of(await self.writer.apply(self.kind, {item.id: result.info}))
+        task, settings = self.context.record.task, self.context.settings
+        evidence = {item.id: evidence_of_video(report.title, task, result, settings)}
+        change = change_of(await self.writer.apply(self.kind, {item.id: result.info}, evidence))
         tags = ", ".join(tag for tags in result.info.tags.values() for tag in tags)
         if self.writer.run_id:
             removed = ", ".join(change.tags_removed)

@@ -60,13 +60,13 @@ class ImageTagger:
         tags = {cascade.judge: cascade.tags(request.skipped_categories) for cascade in cascades}
         requested = {client: client_tags for client, client_tags in tags.items() if client_tags}
         judged = await self._judge(request, requested) if requested else {}
-        described = [
-            describe_image(
-                judged[cascade.judge].verdicts if cascade.judge in judged else {},
-                cascade.category,
-                self._rule_of(cascade.category, request.threshold),
-            )
+        verdicts = {
+            cascade.category: judged[cascade.judge].verdicts if cascade.judge in judged else {}
             for cascade in cascades
+        }
+        described = [
+            describe_image(seen, category, self._rule_of(category, request.threshold))
+            for category, seen in verdicts.items()
         ]
         coverage = sum((one.coverage for one in judged.values()), Coverage())
         by_model = {
@@ -74,7 +74,7 @@ class ImageTagger:
         }
         calls = {name: each.calls for name, each in by_model.items()}
         seconds = {name: each.seconds for name, each in by_model.items()}
-        return ImageResult(images_together(described), coverage, calls, seconds)
+        return ImageResult(images_together(described), coverage, calls, seconds, verdicts)
 
     async def _judge(
         self, request: ImageRequest, tags: Mapping[CachedClient, Tags]

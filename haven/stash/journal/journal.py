@@ -4,6 +4,7 @@ took off.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -13,10 +14,12 @@ from pathlib import Path
 from haven.items import ItemKind, ItemRef
 from haven.stash.changes import ChangePlan, Owned, OwnedMarker, OwnedTag, Records
 from haven.stash.errors import JournalError
+from haven.stash.evidence import Evidence
 from haven.stash.journal.database import JournalDatabase, Lock, Row
 from haven.stash.journal.runs import RunLog
-from haven.stash.values import Marker, PastChange, Tag
+from haven.stash.values import Marker, PastChange, Tag, same_making
 
+_log = logging.getLogger(__name__)
 _WRITER_PATIENCE_S = 300.0
 _STAYS_OFF = "stays_off = 1 AND recalled IS NULL"
 ADDING, TAKING_OFF = "adding", "taking off"
@@ -351,6 +354,28 @@ class Journal:
         )
         return (*self._markers("plan_id = ? AND ours", opened.id), *revived)
 
+    # What was seen.
+
+    def store_evidence(self, item: ItemRef, evidence: Evidence, item_made_s: float) -> None:
+        """Replace what is known to have been seen of an item. ``item_made_s``: when it was made, by
+        Stash's clock.
+        """
+        with self.transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO journal_evidence VALUES (?, ?, ?, ?, ?)",
+                *_columns(item), time.time(), item_made_s, evidence.pack(),
+            )  # fmt: skip
+
+    def evidence(self, item: ItemRef, item_made_s: float = 0.0) -> Evidence | None:
+        """Return what the latest run saw of an item; None if that is unknown, or was another item
+        of this id.
+        """
+        sql = "SELECT evidence, at, item_made FROM journal_evidence WHERE kind = ? AND item_id = ?"
+        for packed, at, made_s in self._db.rows(sql, *_columns(item)):
+            if same_making(made_s, item_made_s):
+                return self._unpack(packed, at)
+        return None
+
     # Undoing.
 
     def plans_to_undo(self, run_id: int) -> tuple[PastChange, ...]:
@@ -454,6 +479,17 @@ class Journal:
             return ChangePlan.from_json(plan)
         except (ValueError, KeyError, TypeError) as error:
             raise self._db.unreadable_plan() from error
+
+    def _unpack(self, packed: bytes, at: float) -> Evidence | None:
+        try:
+            return Evidence.unpack(packed, at)
+        except (ValueError, KeyError, TypeError):
+            _log.warning(
+                "What an earlier run saw is damaged in %s, and not shown. The next run of the item"
+                " replaces it.",
+                self._db.path,
+            )
+            return None
 
     def _records(self, item: ItemRef, state: str) -> Records:
         columns = _columns(item)

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from functools import partial
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 # Each marker and tag that a plan made has a row, and so has each that a person had made and that
 # was found as well (``ours`` 0). ``plan_id`` put it there, or found it there. States of a row:
@@ -24,6 +24,9 @@ SCHEMA_VERSION = 5
 # queues it. ``journal_new_tags``: tags that Stash did not have before.
 # ``asked``: the name in the tag list. ``kind`` and ``item_id``: a scene, an image or a gallery.
 # Only scenes have markers.
+# ``journal_evidence``: what the latest run saw of an item, packed. ``journal_judgements``: what
+# people decided about spans of scenes. ``was_ours``: the marker was the plugin's before;
+# ``about``: the judgement that this one takes back; ``undone``: it no longer holds.
 _TABLES = """
 CREATE TABLE journal_runs (
     id INTEGER PRIMARY KEY, task TEXT NOT NULL, started REAL NOT NULL, finished REAL,
@@ -81,6 +84,22 @@ CREATE TABLE journal_new_tags (
     gone REAL, made REAL NOT NULL DEFAULT 0
 );
 CREATE INDEX journal_new_tags_of ON journal_new_tags (plan_id);
+"""
+_SIXTH = """
+CREATE TABLE journal_evidence (
+    kind TEXT NOT NULL, item_id TEXT NOT NULL, at REAL NOT NULL,
+    item_made REAL NOT NULL DEFAULT 0, evidence BLOB NOT NULL, PRIMARY KEY (kind, item_id)
+);
+CREATE TABLE journal_judgements (
+    id INTEGER PRIMARY KEY, scene_id TEXT NOT NULL, kind TEXT NOT NULL, asked TEXT NOT NULL,
+    tag_id TEXT NOT NULL, name TEXT NOT NULL, tag_made REAL NOT NULL DEFAULT 0,
+    start_s REAL NOT NULL, end_s REAL NOT NULL, new_start_s REAL, new_end_s REAL,
+    marker_id TEXT NOT NULL DEFAULT '', marker_made REAL NOT NULL DEFAULT 0,
+    was_ours INTEGER NOT NULL DEFAULT 0, model TEXT NOT NULL DEFAULT '', at REAL NOT NULL,
+    item_made REAL NOT NULL DEFAULT 0, plan_id INTEGER REFERENCES journal_plans,
+    about INTEGER REFERENCES journal_judgements, undone REAL
+);
+CREATE INDEX journal_judgements_of ON journal_judgements (scene_id)
 """
 _SECOND = """
 CREATE TABLE journal_released (
@@ -173,7 +192,7 @@ def prepare(db: sqlite3.Connection) -> None:
     if version > SCHEMA_VERSION:
         raise NewerSchemaError
     if version == 0:
-        _run(db, _TABLES)
+        _run(db, _TABLES + _SIXTH)
     else:
         for step in _MIGRATIONS[version - 1 :]:
             step(db)
@@ -191,6 +210,8 @@ def _guess_version(db: sqlite3.Connection) -> int:
     tables.
     """
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if "journal_judgements" in tables:
+        return 6
     of_tags = {column[1] for column in db.execute("PRAGMA table_info(journal_tags)")}
     if "stays_off" in of_tags:
         return 5
@@ -251,5 +272,7 @@ _MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     partial(_run, statements=_THIRD_TO_FOURTH),
     # Version 4 knew neither what people took off nor when Stash made anything.
     partial(_run, statements=_FOURTH_TO_FIFTH),
+    # Version 5 knew neither what was seen nor what people decided about it.
+    partial(_run, statements=_SIXTH),
 )
 """The migrations, that of the first version to the second first."""
