@@ -1,4 +1,4 @@
-"""What a run saw of an item, before thresholds: frozen values, and their packed form.
+"""The evidence of a result: spans and verdicts before thresholds, as frozen values and packed.
 
 Packed, a scene with 5,000 spans and 2,000 frames of 20 tags takes about 130 kB.
 """
@@ -43,7 +43,7 @@ class FrameSeen:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the latest run saw of an item. A picture has one frame, at 0 s, and no spans.
+    """Evidence of the latest run about an item. A picture has one frame, at 0 s, and no spans.
 
     ``looked_at_s``: when its result was written, in seconds since the epoch.
     ``gaps_s``: stretches, as (start, end), of which nothing is known.
