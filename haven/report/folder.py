@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -57,15 +57,23 @@ def entries(folder: Path) -> tuple[Entry, ...]:
 
     Raises ``OSError``.
     """
+    return tuple(_entries(folder))
+
+
+def latest(folder: Path) -> Entry | None:
+    """Return the newest run in the folder; None if there is none, or no such folder."""
+    try:
+        return next(_entries(folder), None)
+    except OSError:
+        return None
+
+
+def _entries(folder: Path) -> Iterator[Entry]:
     names = {path.name for path in folder.iterdir()}
     stems = {name[:-5] for name in names if name.endswith(".json")}
-    found = (
-        (stem, _summary(folder / f"{stem}.json"))
-        for stem in sorted(filter(_STEM.fullmatch, stems), reverse=True)
-    )
-    return tuple(
-        Entry(stem, summary, f"{stem}.html" in names) for stem, summary in found if summary
-    )
+    for stem in sorted(filter(_STEM.fullmatch, stems), reverse=True):
+        if summary := _summary(folder / f"{stem}.json"):
+            yield Entry(stem, summary, f"{stem}.html" in names)
 
 
 def _stem(report: RunReport) -> str:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import haven_vlm_config
+from haven.settings.plain import LOCAL_FILE
 from haven.settings.table import SETTINGS
 from vlm_engine import ConfigError, described_apart, parse_yaml, placed, split_tags, tags_in
 
 _log = logging.getLogger(__name__)
-LOCAL_FILE = "haven_vlm_config.local.yaml"
 # Stash's settings page: the key (Stash sorts by it), the label that a user reads there, and the
 # setting it stands for.
 _PAGE = {

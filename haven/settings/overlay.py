@@ -11,11 +11,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from haven.settings.layers import Layer, read
 from haven.setup.files import remove_left_over, try_lock, write_whole
 from vlm_engine import ConfigError
+
+if TYPE_CHECKING:
+    from haven.settings.layers import Layer
 
 FILE = "settings.json"
 _FOLDER = "the data folder"
@@ -70,6 +72,8 @@ def write_overlay(folder: Path, changes: Mapping[str, Any], revision: int) -> Ov
     faults of all values, or names the file that cannot be read or written. Then nothing is
     written.
     """
+    from haven.settings.layers import Layer, read  # they need packages that reading does not
+
     faults: list[str] = []
     read(Layer(FILE, changes), faults)
     if faults:
@@ -94,6 +98,8 @@ def overlay_layer(folder: Path | None, faults: list[str]) -> Layer:
     """Return the overlay as a layer, empty without a folder or a file. Add what is wrong with the
     file to ``faults``.
     """
+    from haven.settings.layers import Layer
+
     settings: Mapping[str, Any] = {}
     try:
         settings = read_overlay(folder).settings if folder else {}

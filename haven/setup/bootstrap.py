@@ -23,6 +23,10 @@ _log = logging.getLogger(__name__)
 _GUARD = "HAVEN_VLM_REEXECUTED"
 
 
+class NotInstalledError(SetupError):
+    """Packages are missing, and this process may not install them."""
+
+
 def ensure_dependencies(
     plugin_dir: Path,
     data_dir: Path,
@@ -30,6 +34,7 @@ def ensure_dependencies(
     stdin: bytes | None = None,
     argv: Sequence[str] | None = None,
     may_reexecute: bool = os.name == "posix",
+    may_install: bool = True,
 ) -> None:
     """Return when every package in the plugin's ``requirements.txt`` can be imported at a good
     version.
@@ -41,6 +46,7 @@ def ensure_dependencies(
 
     ``stdin``: what was read from stdin; the new process reads it again.
     ``argv``: the command line without the interpreter, by default this process's.
+    ``may_install``: False raises ``NotInstalledError`` where packages would have to be installed.
 
     Raise ``SetupError`` when the packages cannot be installed; its message says why and what to
     do.
@@ -59,6 +65,9 @@ def ensure_dependencies(
     try:
         environment = Environment.for_this_python(data_dir, file)
         _refuse_to_turn_in_circles(environment, missing)
+        if not environment.is_complete and not may_install:
+            _require_dep_manager(wanted, data_dir, file)
+            return
         if not environment.is_complete and _from_dep_manager(wanted, data_dir, file):
             return
         environment.build()
@@ -73,12 +82,23 @@ def ensure_dependencies(
     _check(environment, lacking(wanted))
 
 
-def _from_dep_manager(wanted: Sequence[Requirement], data_dir: Path, file: Path) -> bool:
+def _require_dep_manager(wanted: Sequence[Requirement], data_dir: Path, file: Path) -> None:
+    if not _known_to_dep_manager(wanted, data_dir, file):
+        raise NotInstalledError(
+            "The Python packages that the plugin needs are not installed yet. Start the task Check "
+            "Set-up once: it installs them, which takes a few minutes."
+        )
+
+
+def _known_to_dep_manager(wanted: Sequence[Requirement], data_dir: Path, file: Path) -> bool:
     known = _recall(data_dir, file)
-    if known:
-        _put_in_front(known)
-        if not lacking(wanted):
-            return True
+    _put_in_front(known)
+    return bool(known) and not lacking(wanted)
+
+
+def _from_dep_manager(wanted: Sequence[Requirement], data_dir: Path, file: Path) -> bool:
+    if _known_to_dep_manager(wanted, data_dir, file):
+        return True
     if not _can_install():
         return False
     _put_in_front(_install_by_dep_manager(wanted, data_dir, file))

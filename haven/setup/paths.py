@@ -15,6 +15,9 @@ from pathlib import Path
 from haven.setup import SetupError
 
 DATA_DIR_VARIABLE = "HAVEN_VLM_DATA_DIR"
+PLUGIN_ID = "ahavenvlmconnector"
+DATABASE = "haven.sqlite3"
+"""The file in the data folder that holds the answers and the journal."""
 _FOLDER_NAME = "haven_vlm_connector"
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
-
-from pydantic import TypeAdapter
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from haven.items import ItemChange, ItemKind, ItemRef, MarkerChange
 from haven.stash.values import ItemSnapshot, Marker, Tag, same_making, tag_key
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 TIME_TOLERANCE_S = 1e-3
 
@@ -309,10 +311,16 @@ class ChangePlan:
             raise KeyError(*missing)
         for part in ("destroy", "stood_tags", "stood_markers"):
             data[part] = [_read_owned(record) for record in data.get(part, ())]
-        return _PLANS.validate_python(data)
+        return _plans().validate_python(data)
 
 
-_PLANS = TypeAdapter(ChangePlan)
+@cache
+def _plans() -> TypeAdapter[ChangePlan]:
+    from pydantic import TypeAdapter  # reading the journal for a page needs no plan
+
+    return TypeAdapter(ChangePlan)
+
+
 _REQUIRED = ("add", "tagged_id", "destroy", "remove", "release", "queue_tag_id", "kept")
 """Keys that plans of every version have."""
 

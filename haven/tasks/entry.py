@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -16,27 +17,38 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
-from haven.setup import SetupError
+from haven.setup import INCOMPLETE, SetupError
 from haven.setup.bootstrap import ensure_dependencies
-from haven.setup.paths import default_data_dir
+from haven.setup.paths import DATABASE, default_data_dir
 from haven.setup.stash_log import StashLogHandler
 
 PLUGIN_DIR = Path(__file__).resolve().parents[2]
 _log = logging.getLogger(__name__)
 _USAGE_ERROR = 2
+_PAGES = "pages"
 _PACKAGES = ("haven", "vlm_engine")
 _ExceptHook = Callable[[type[BaseException], BaseException, TracebackType | None], None]
 
 
 @dataclass(frozen=True, slots=True)
 class StashRequest:
-    """One task as Stash starts it.
+    """One task or operation as Stash starts it.
 
-    ``connection``: how to reach Stash. ``arguments``: those of the task, ``mode`` among them.
+    ``connection``: how to reach Stash. ``arguments``: as they were sent, ``mode`` among them.
     """
 
     connection: Mapping[str, object]
-    arguments: Mapping[str, str]
+    arguments: Mapping[str, object]
+
+    @property
+    def texts(self) -> Mapping[str, str]:
+        """The arguments of a task, which are text."""
+        return {name: str(value) for name, value in self.arguments.items()}
+
+    @property
+    def is_for_pages(self) -> bool:
+        """True if one of the plugin's pages waits for the answer."""
+        return self.arguments.get("mode") == _PAGES
 
     @property
     def config_dir(self) -> str:
@@ -61,7 +73,6 @@ def run_for_terminal(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"{error}\n")
         return _USAGE_ERROR
     from haven.tasks.command_line import run_command
-    from haven.tasks.stash_run import DATABASE
 
     return run_command(arguments, data_dir / DATABASE)
 
@@ -81,17 +92,19 @@ def run_for_stash(sent: bytes) -> int:
         output, error = _outcome(sent, log)
     if error:
         _log.error("%s", error)
-    else:
+    elif isinstance(output, str):
         _log.info("%s", output)
     _answer(sys.stdout, output, error)
     log.flush_before_exit()
     return 1 if error else 0
 
 
-def _outcome(sent: bytes, log: StashLogHandler) -> tuple[str | None, str | None]:
-    """Return (end line, None) or (None, error)."""
+def _outcome(sent: bytes, log: StashLogHandler) -> tuple[object, str | None]:
+    """Return (end line or reply to a page, None) or (None, error)."""
     try:
         request = _request(sent)
+        if request.is_for_pages:
+            return _page_reply(request, sent, log), None
         data_dir = default_data_dir(request.config_dir or None)
         _prepare(data_dir, sent)
     except SetupError as error:
@@ -105,9 +118,28 @@ def _outcome(sent: bytes, log: StashLogHandler) -> tuple[str | None, str | None]
         return None, str(error)
 
 
-def _prepare(data_dir: Path, sent: bytes | None = None) -> None:
+def _page_reply(request: StashRequest, sent: bytes, log: StashLogHandler) -> object:
+    """Return the reply to a page: always one of the contract, whatever goes wrong."""
+    sys.excepthook = _log_unexpected(sys.__stdout__, log, for_pages=True)
+    try:
+        data_dir = default_data_dir(request.config_dir or None)
+        _prepare(data_dir, sent, may_install=False)
+    except SetupError as error:
+        return _page_failure("setup", str(error))
+    from haven.pages.context import PageContext
+    from haven.pages.dispatch import answer
+
+    with PageContext(request.connection, data_dir) as context:
+        return answer(request.arguments, context)
+
+
+def _page_failure(code: str, message: str) -> object:
+    return {"api": 1, "ok": False, "code": code, "message": message}
+
+
+def _prepare(data_dir: Path, sent: bytes | None = None, *, may_install: bool = True) -> None:
     """Install missing packages. Put the plugin first: an installed ``vlm_engine`` is not ours."""
-    ensure_dependencies(PLUGIN_DIR, data_dir, stdin=sent)
+    ensure_dependencies(PLUGIN_DIR, data_dir, stdin=sent, may_install=may_install)
     sys.path.insert(0, str(PLUGIN_DIR))
 
 
@@ -122,23 +154,33 @@ def _request(sent: bytes) -> StashRequest:
     connection, arguments = request["server_connection"], request.get("args") or {}
     if not isinstance(connection.get("Dir") or "", str) or not isinstance(arguments, dict):
         raise SetupError(f'{expected}; "args" is an object in it, and "Dir" text.')
-    return StashRequest(connection, {str(key): str(value) for key, value in arguments.items()})
+    return StashRequest(connection, arguments)
 
 
-def _answer(stream: TextIO | None, output: str | None, error: str | None) -> None:
+def _answer(stream: TextIO | None, output: object, error: str | None) -> None:
     if stream is not None:
         stream.write(json.dumps({"output": output} if error is None else {"error": error}))
         stream.flush()
 
 
-def _log_unexpected(stdout: TextIO | None, log: StashLogHandler) -> _ExceptHook:
+def _log_unexpected(
+    stdout: TextIO | None, log: StashLogHandler, *, for_pages: bool = False
+) -> _ExceptHook:
     """Return Python's hook for unexpected errors: it logs the traceback and answers Stash."""
 
     def report(
         kind: type[BaseException], error: BaseException, trace: TracebackType | None
     ) -> None:
         _log.critical("Unexpected error:", exc_info=(kind, error, trace))
-        _answer(stdout, None, f"{kind.__name__}: {error}")
+        message = f"{kind.__name__}: {error}"
+        if for_pages:
+            is_incomplete = issubclass(kind, ImportError | SyntaxError)
+            code = "updating" if is_incomplete else "unexpected"
+            text = f"{INCOMPLETE} ({message})" if is_incomplete else message
+            _answer(stdout, _page_failure(code, text), None)
+            log.flush_before_exit()
+            os._exit(0)  # Stash drops the output of a process that fails
+        _answer(stdout, None, message)
         log.flush_before_exit()
 
     return report

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from haven.report import RunReport, write_report
 from haven.settings.settings import Settings
+from haven.setup.paths import DATABASE, PLUGIN_ID
 from haven.setup.processes import ending_with_parent
 from haven.setup.stash_log import StashLogHandler
 from haven.stash.errors import JournalError
@@ -34,8 +35,6 @@ _log = logging.getLogger(__name__)
 # Threads that read pictures or store answers need the interpreter often and briefly, and slots wait
 # for them. By default the event loop's thread lets go of it only every 5 ms.
 _SWITCH_S = 0.0005
-PLUGIN_ID = "ahavenvlmconnector"
-DATABASE = "haven.sqlite3"
 
 
 def run_task(request: StashRequest, data_dir: Path, log: StashLogHandler) -> str:
@@ -43,7 +42,7 @@ def run_task(request: StashRequest, data_dir: Path, log: StashLogHandler) -> str
 
     Raises ``ConfigError``, ``StashError`` and what the task raises.
     """
-    arguments = request.arguments
+    arguments = request.texts
     task = TASKS.get(mode := arguments.get("mode", ""))
     if task is None:
         raise ConfigError(f"mode: there is no task {mode!r}; there are: {', '.join(TASKS)}")

@@ -18,6 +18,7 @@ _NOTHING_POINTS_THERE = (
     "Internal system error. Error <runtime error: invalid memory address or nil pointer "
     "dereference>"
 )
+_GONE_EVERY_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,11 @@ class Plugins:
         name = description or task_name or plugin_id
         return self.queue.add(f"Running plugin task: {name}", start)
 
-    def run_operation(self, plugin_id: str, args: Mapping[str, Any] | None) -> Any:
-        """Run a plugin at once, beside the queue, and return its output.
+    def run_operation(
+        self, plugin_id: str, args: Mapping[str, Any] | None, is_gone: Callable[[], bool]
+    ) -> Any:
+        """Run a plugin at once, beside the queue, and return its output. Kill it when ``is_gone``
+        says that nobody waits for the reply any more.
 
         ``RefusedError``: it gave an error.
         """
@@ -98,6 +102,9 @@ class Plugins:
         except (OSError, ValueError) as error:
             raise RefusedError(f"error running plugin: {error}") from error
         self._operations.append(process)
+        while not process.has_ended(_GONE_EVERY_S):
+            if is_gone():
+                process.kill()
         outcome = process.wait()
         self._operations.remove(process)
         if outcome.error is not None:

@@ -78,6 +78,10 @@ class PluginProcess:
         self._process.kill()
         self._settled.set()
 
+    def has_ended(self, within_s: float) -> bool:
+        """Return True once it has closed its stdout, or was killed. Waits at most ``within_s``."""
+        return self._settled.wait(within_s)
+
     def wait(self) -> Outcome:
         """Return once the process has ended and stdout is closed, also by children that inherited
         it.

@@ -39,7 +39,7 @@ VERSION = "v0.30.1"
 class Context:
     """Everything that resolvers need; ``base_url`` is the address as the request named it.
 
-    ``ui`` and settings are live.
+    ``ui`` and settings are live. ``is_gone``: nobody waits for the reply any more.
     """
 
     database: Database
@@ -50,6 +50,7 @@ class Context:
     config_folder: Path
     libraries: Sequence[str]
     base_url: str = ""
+    is_gone: Callable[[], bool] = bool
 
 
 Info: TypeAlias = "GraphQLResolveInfo[Context]"
@@ -298,7 +299,10 @@ def _run_task(
 
 
 def _run_operation(_: object, info: Info, plugin_id: str, args: Any = None) -> Awaitable[Any]:
-    return asyncio.to_thread(info.context.plugins.run_operation, plugin_id, _mapping(args or {}))
+    context = info.context
+    return asyncio.to_thread(
+        context.plugins.run_operation, plugin_id, _mapping(args or {}), context.is_gone
+    )
 
 
 def _count(sql: str) -> Resolver:

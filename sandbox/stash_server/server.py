@@ -239,7 +239,11 @@ class StashServer:
         exchange = _exchange(len(self._log.exchanges) + 1, operation, document, variables)
         self._log.exchanges.append(exchange)
         await self._call(self._log.on_request, exchange)
-        context = replace(self._context, base_url=f"{request.scheme}://{request.host}")
+        context = replace(
+            self._context,
+            base_url=f"{request.scheme}://{request.host}",
+            is_gone=lambda: request.transport is None or request.transport.is_closing(),
+        )
         outcome = execute(
             self._schema,
             document,

@@ -16,6 +16,7 @@ import vlm_engine
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = (
     "haven/tasks",
+    "haven/pages",
     "haven/report",
     "haven/stash",
     "haven/tagger.py",

@@ -8,6 +8,7 @@ import os
 import secrets
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 from haven.stash.errors import JournalError
@@ -137,3 +138,22 @@ class RunLog:
         lock = self._held.pop(run_id, None)
         if lock is not None:
             lock.remove()
+
+
+def is_any_at_work(path: Path) -> bool:
+    """Return True if some process carries out a run of the journal in that file.
+
+    Takes no part in the journal: the file may be missing, or of another version. Raises
+    ``JournalError`` for one that cannot be read.
+    """
+    if not path.exists():
+        return False
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            has_runs = "SELECT 1 FROM sqlite_master WHERE name = 'journal_runs'"
+            if not db.execute(has_runs).fetchall():
+                return False
+            names = db.execute("SELECT lock FROM journal_runs WHERE finished IS NULL").fetchall()
+        return any(name and Lock(path.with_name(name)).is_held() for (name,) in names)
+    except sqlite3.Error as error:
+        raise JournalError(f"the journal {path} cannot be read: {error}") from error

@@ -1,0 +1,82 @@
+"""Surroundings of the calls of one batch: the data folder, and Stash when a call asks it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from haven.settings.plain import plain_text
+from haven.setup.paths import DATABASE, PLUGIN_ID
+
+if TYPE_CHECKING:
+    from haven.settings.settings import Settings
+    from haven.stash.transport import StashClient
+    from haven.stash.values import ServerInfo
+
+_TIMEOUT_S = 10.0
+
+
+class PageContext:
+    """Parts that operations share.
+
+    ``connection``: access to Stash, as Stash hands it to a plugin.
+
+    Close it, or use it in ``with``.
+    """
+
+    def __init__(self, connection: Mapping[str, Any], data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self._connection = connection
+        self._closing = ExitStack()
+
+    @property
+    def store_path(self) -> Path:
+        """The file of answers and journal, which may not exist yet."""
+        return self.data_dir / DATABASE
+
+    @cached_property
+    def client(self) -> StashClient:
+        """The client of Stash. Nothing is sent before the first call."""
+        from haven.stash.http import RetryPolicy
+        from haven.stash.transport import StashClient
+
+        # A person waits at the page.
+        retry = RetryPolicy(total_s=3.0, unmet_s=0.5)
+        client = StashClient(self._connection, timeout_s=_TIMEOUT_S, retry=retry)
+        self._closing.callback(client.close)
+        return client
+
+    @cached_property
+    def server(self) -> ServerInfo:
+        """Stash's version and the settings on its page. Raises ``StashError``."""
+        from haven.stash.server import handshake
+
+        return handshake(self.client, PLUGIN_ID)
+
+    def settings(self) -> Settings:
+        """Return all settings as they are now. Raises ``ConfigError`` and ``StashError``."""
+        from haven.settings.settings import Settings
+
+        return Settings.load(stash_page=self.server.settings, data_dir=self.data_dir)
+
+    def plain_text(self, name: str) -> str:
+        """Return a setting that is text and not on Stash's page, without loading all settings."""
+        return plain_text((name,), self.data_dir)[name]
+
+    @property
+    def report_folder(self) -> Path:
+        """The folder of reports."""
+        return self.data_dir / self.plain_text("REPORT_FOLDER")
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._closing.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

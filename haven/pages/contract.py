@@ -1,0 +1,432 @@
+"""Arguments and values of every operation, for both ends: ``make docs`` writes
+``ui/contract.d.ts`` from them.
+
+A field's name is its name in JSON. Times in seconds end in ``_s``; other moments are seconds since
+the epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeAlias
+
+API = 1
+"""The version of this contract. A page that was loaded before an update may have another."""
+
+Code: TypeAlias = Literal[
+    "bad_request",
+    "not_found",
+    "busy",
+    "changed",
+    "settings",
+    "stash",
+    "store",
+    "setup",
+    "updating",
+    "version",
+    "unexpected",
+]
+"""Kinds of failure. ``setup``: the plugin's packages are not installed yet. ``version``: the page
+must be loaded again.
+"""
+KeyState: TypeAlias = Literal["set", "environment", "none"]
+SpanState: TypeAlias = Literal["marker", "below", "wrong", "adjusted", "kept", "gone"]
+DecisionKind: TypeAlias = Literal["keep", "wrong", "adjust", "bring_back"]
+Figures: TypeAlias = Mapping[str, float | str | bool | None]
+Report: TypeAlias = Mapping[str, Any]
+"""The JSON file of a run's report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Most:
+    """The largest number, or the most letters or entries."""
+
+    most: int
+
+
+Id: TypeAlias = Annotated[str, Most(20)]
+"""The id of a scene, image or marker in Stash."""
+
+
+# Arguments.
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """Arguments of an operation that takes none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemArguments:
+    """One scene or image."""
+
+    id: Id
+
+
+@dataclass(frozen=True, slots=True)
+class FramesArguments:
+    """Frames of a scene, at most ``width`` pixels wide."""
+
+    scene: Id
+    times_s: Annotated[tuple[float, ...], Most(24)]
+    width: Annotated[int, Most(640)]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A person's decision about a stretch of a tag. ``new_…``: the stretch that "adjust" sets."""
+
+    kind: DecisionKind
+    tag: Annotated[str, Most(400)]
+    start_s: float
+    end_s: float
+    marker_id: Id | None = None
+    new_start_s: float | None = None
+    new_end_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DecideArguments:
+    """Decisions that were made against ``revision`` of the scene's evidence."""
+
+    scene: Id
+    revision: int
+    decisions: Annotated[tuple[Decision, ...], Most(500)]
+
+
+@dataclass(frozen=True, slots=True)
+class UndoArguments:
+    """The scene whose last decision is undone."""
+
+    scene: Id
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class SettingChange:
+    """One setting as JSON text. None removes it from the settings that the page wrote.
+
+    ENDPOINTS is the whole list. Each entry has ``base_url``, its other keys as in the settings
+    file, ``was``: its index among the endpoints that ``settings`` returned, or null for a new one,
+    and ``key``: "keep", "none" or {"set": "…"}. Only an entry that keeps its address keeps its key.
+    """
+
+    name: Annotated[str, Most(100)]
+    value: Annotated[str | None, Most(1_000_000)]
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSettingsArguments:
+    """Changes that were made against ``revision`` of the settings."""
+
+    revision: int
+    changes: Annotated[tuple[SettingChange, ...], Most(200)]
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointArguments:
+    """An endpoint by its index in the settings."""
+
+    endpoint: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckArguments:
+    """An endpoint by its index in the settings. None: the machine and Stash, without any."""
+
+    endpoint: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunsArguments:
+    """A page of runs, from 0."""
+
+    page: Annotated[int, Most(1_000_000)]
+
+
+@dataclass(frozen=True, slots=True)
+class RunArguments:
+    """One run by the name of its report's files without the ending."""
+
+    stem: Annotated[str, Most(100)]
+
+
+# Values.
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSize:
+    """The number of scenes and images that wait."""
+
+    scenes: int
+    images: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """A run as a list shows it. ``end``: "finished", "sliced" or "broken off"."""
+
+    stem: str
+    task: str
+    started: float
+    ended: float
+    end: str
+    end_line: str
+    error: str
+    has_page: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """State of the plugin. ``queued`` is None while Stash cannot be asked. ``revision``: that of
+    the settings that the page wrote. ``is_running``: a task is changing Stash.
+    """
+
+    version: str
+    revision: int
+    queued: QueueSize | None
+    last_run: RunSummary | None
+    is_running: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SpanEvidence:
+    """A stretch that was found, or decided. ``by_person``: a person made or changed the marker."""
+
+    start_s: float
+    end_s: float
+    confidence: float | None
+    state: SpanState
+    marker_id: str | None
+    by_person: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TagEvidence:
+    """A tag's stretches in a scene. ``in_stash``: its name there."""
+
+    tag: str
+    in_stash: str
+    threshold: float
+    spans: tuple[SpanEvidence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameEvidence:
+    """A frame that was asked about. ``tags``: name, presence, and probability where it is known."""
+
+    time_s: float
+    tags: tuple[tuple[str, bool, float | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SceneEvidence:
+    """Everything that is known about a scene. ``looked_at`` is None where nothing is; ``note`` says
+    why. ``gaps_s``: stretches that could not be seen.
+    """
+
+    scene: str
+    revision: int
+    title: str
+    duration_s: float
+    looked_at: float | None
+    model: str
+    task: str
+    tags: tuple[TagEvidence, ...]
+    frames: tuple[FrameEvidence, ...]
+    gaps_s: tuple[tuple[float, float], ...]
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageTag:
+    """A tag that an image was asked about."""
+
+    tag: str
+    confidence: float | None
+    present: bool
+    state: SpanState
+
+
+@dataclass(frozen=True, slots=True)
+class ImageEvidence:
+    """Everything that is known about an image."""
+
+    image: str
+    revision: int
+    title: str
+    looked_at: float | None
+    model: str
+    tags: tuple[ImageTag, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A picture as base64 of a JPEG, or the reason why there is none."""
+
+    time_s: float
+    jpeg: str | None
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Pictures in the order of the request."""
+
+    frames: tuple[Frame, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SettingValue:
+    """A setting. ``value`` and ``default`` are JSON text; ``source`` is where it was set, and
+    ``kind`` the form of its value. ``is_editable``: ``change_settings`` takes it.
+    """
+
+    name: str
+    value: str
+    source: str
+    text: str
+    default: str
+    kind: Literal["text", "number", "switch", "list", "object"]
+    is_editable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointValue:
+    """An endpoint without its key. ``options``: its other settings as JSON text."""
+
+    name: str
+    address: str
+    key: KeyState
+    model: str
+    is_fallback: bool
+    max_concurrent: int | None
+    options: str
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsValue:
+    """All settings. ``faults``: what is wrong with them; then ``values`` lacks the faulty ones."""
+
+    revision: int
+    values: tuple[SettingValue, ...]
+    endpoints: tuple[EndpointValue, ...]
+    faults: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOffer:
+    """A model that a server offers. ``vision`` is None where the server does not tell."""
+
+    name: str
+    vision: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The models of a server. ``server``: its kind, or "" if it is not known."""
+
+    models: tuple[ModelOffer, ...]
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindingValue:
+    """One thing that was checked."""
+
+    severity: Literal["ok", "note", "wrong"]
+    what: str
+    text: str
+    figures: Figures
+
+
+@dataclass(frozen=True, slots=True)
+class SectionValue:
+    """All findings about one subject."""
+
+    kind: Literal["endpoint", "machine", "stash", "frames", "forecast"]
+    title: str
+    works: bool
+    findings: tuple[FindingValue, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sections:
+    """Results of a check or a forecast."""
+
+    sections: tuple[SectionValue, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunList:
+    """One page of runs, newest first. ``more``: there are older ones."""
+
+    runs: tuple[RunSummary, ...]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunReportValue:
+    """A run's report."""
+
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class TagResult:
+    """Counts for a tag: markers and tags that were found, and what people decided about them."""
+
+    name: str
+    found: int
+    kept: int
+    wrong: int
+    adjusted: int
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class TagResults:
+    """Counts for every tag that is looked for, or was."""
+
+    tags: tuple[TagResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TreeTag:
+    """A tag of Stash. ``parents``: ids. ``is_chosen``: it is in the tag list."""
+
+    id: str
+    name: str
+    aliases: tuple[str, ...]
+    description: str
+    parents: tuple[str, ...]
+    ignore_auto_tag: bool
+    is_chosen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TagTree:
+    """All tags of Stash, in the order of their names."""
+
+    tags: tuple[TreeTag, ...]
+
+
+OPERATIONS: Mapping[str, tuple[type[Any], type[Any]]] = {
+    "status": (Nothing, Status),
+    "scene": (ItemArguments, SceneEvidence),
+    "image": (ItemArguments, ImageEvidence),
+    "frames": (FramesArguments, Frames),
+    "decide": (DecideArguments, SceneEvidence),
+    "undo_decision": (UndoArguments, SceneEvidence),
+    "settings": (Nothing, SettingsValue),
+    "change_settings": (ChangeSettingsArguments, SettingsValue),
+    "models": (EndpointArguments, Models),
+    "check": (CheckArguments, Sections),
+    "forecast": (Nothing, Sections),
+    "runs": (RunsArguments, RunList),
+    "run": (RunArguments, RunReportValue),
+    "tag_results": (Nothing, TagResults),
+    "tag_tree": (Nothing, TagTree),
+}
+"""Each operation's arguments and value."""

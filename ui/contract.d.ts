@@ -1,0 +1,319 @@
+// Made by `make docs` from haven/pages/contract.py. Do not edit.
+
+/** The version of this contract. */
+export type Api = 1;
+
+export interface Failure {
+  ok: false;
+  code: Code;
+  message: string;
+}
+
+export type Reply<Value> = { ok: true; value: Value } | Failure;
+
+/** The reply to one batch: a reply to each call in their order, or one failure of all. */
+export type BatchReply = { api: number } & ({ ok: true; replies: Reply<unknown>[] } | Failure);
+
+export type Operation = keyof Operations;
+
+/** One call of a batch. */
+export type Call = { [Op in Operation]: { op: Op } & Operations[Op]["arguments"] }[Operation];
+
+export type Code = "bad_request" | "not_found" | "busy" | "changed" | "settings" | "stash" | "store" | "setup" | "updating" | "version" | "unexpected";
+
+export type KeyState = "set" | "environment" | "none";
+
+export type SpanState = "marker" | "below" | "wrong" | "adjusted" | "kept" | "gone";
+
+export type DecisionKind = "keep" | "wrong" | "adjust" | "bring_back";
+
+/** Arguments of an operation that takes none. */
+export type Nothing = {};
+
+/** One scene or image. */
+export interface ItemArguments {
+  id: string;
+}
+
+/** Frames of a scene, at most `width` pixels wide. */
+export interface FramesArguments {
+  scene: string;
+  times_s: number[];
+  width: number;
+}
+
+/** A person's decision about a stretch of a tag. `new_…`: the stretch that "adjust" sets. */
+export interface Decision {
+  kind: DecisionKind;
+  tag: string;
+  start_s: number;
+  end_s: number;
+  marker_id?: string | null;
+  new_start_s?: number | null;
+  new_end_s?: number | null;
+}
+
+/** Decisions that were made against `revision` of the scene's evidence. */
+export interface DecideArguments {
+  scene: string;
+  revision: number;
+  decisions: Decision[];
+}
+
+/** The scene whose last decision is undone. */
+export interface UndoArguments {
+  scene: string;
+  revision: number;
+}
+
+/** One setting as JSON text. null removes it from the settings that the page wrote. ENDPOINTS is the whole list. Each entry has `base_url`, its other keys as in the settings file, `was`: its index among the endpoints that `settings` returned, or null for a new one, and `key`: "keep", "none" or {"set": "…"}. Only an entry that keeps its address keeps its key. */
+export interface SettingChange {
+  name: string;
+  value: string | null;
+}
+
+/** Changes that were made against `revision` of the settings. */
+export interface ChangeSettingsArguments {
+  revision: number;
+  changes: SettingChange[];
+}
+
+/** An endpoint by its index in the settings. */
+export interface EndpointArguments {
+  endpoint: number;
+}
+
+/** An endpoint by its index in the settings. null: the machine and Stash, without any. */
+export interface CheckArguments {
+  endpoint: number | null;
+}
+
+/** A page of runs, from 0. */
+export interface RunsArguments {
+  page: number;
+}
+
+/** One run by the name of its report's files without the ending. */
+export interface RunArguments {
+  stem: string;
+}
+
+/** The number of scenes and images that wait. */
+export interface QueueSize {
+  scenes: number;
+  images: number;
+}
+
+/** A run as a list shows it. `end`: "finished", "sliced" or "broken off". */
+export interface RunSummary {
+  stem: string;
+  task: string;
+  started: number;
+  ended: number;
+  end: string;
+  end_line: string;
+  error: string;
+  has_page: boolean;
+}
+
+/** State of the plugin. `queued` is null while Stash cannot be asked. `revision`: that of the settings that the page wrote. `is_running`: a task is changing Stash. */
+export interface Status {
+  version: string;
+  revision: number;
+  queued: QueueSize | null;
+  last_run: RunSummary | null;
+  is_running: boolean;
+}
+
+/** A stretch that was found, or decided. `by_person`: a person made or changed the marker. */
+export interface SpanEvidence {
+  start_s: number;
+  end_s: number;
+  confidence: number | null;
+  state: SpanState;
+  marker_id: string | null;
+  by_person: boolean;
+}
+
+/** A tag's stretches in a scene. `in_stash`: its name there. */
+export interface TagEvidence {
+  tag: string;
+  in_stash: string;
+  threshold: number;
+  spans: SpanEvidence[];
+}
+
+/** A frame that was asked about. `tags`: name, presence, and probability where it is known. */
+export interface FrameEvidence {
+  time_s: number;
+  tags: ([string, boolean, number | null])[];
+}
+
+/** Everything that is known about a scene. `looked_at` is null where nothing is; `note` says why. `gaps_s`: stretches that could not be seen. */
+export interface SceneEvidence {
+  scene: string;
+  revision: number;
+  title: string;
+  duration_s: number;
+  looked_at: number | null;
+  model: string;
+  task: string;
+  tags: TagEvidence[];
+  frames: FrameEvidence[];
+  gaps_s: [number, number][];
+  note: string;
+}
+
+/** A tag that an image was asked about. */
+export interface ImageTag {
+  tag: string;
+  confidence: number | null;
+  present: boolean;
+  state: SpanState;
+}
+
+/** Everything that is known about an image. */
+export interface ImageEvidence {
+  image: string;
+  revision: number;
+  title: string;
+  looked_at: number | null;
+  model: string;
+  tags: ImageTag[];
+}
+
+/** A picture as base64 of a JPEG, or the reason why there is none. */
+export interface Frame {
+  time_s: number;
+  jpeg: string | null;
+  error: string;
+}
+
+/** Pictures in the order of the request. */
+export interface Frames {
+  frames: Frame[];
+}
+
+/** A setting. `value` and `default` are JSON text; `source` is where it was set, and `kind` the form of its value. `is_editable`: `change_settings` takes it. */
+export interface SettingValue {
+  name: string;
+  value: string;
+  source: string;
+  text: string;
+  default: string;
+  kind: "text" | "number" | "switch" | "list" | "object";
+  is_editable: boolean;
+}
+
+/** An endpoint without its key. `options`: its other settings as JSON text. */
+export interface EndpointValue {
+  name: string;
+  address: string;
+  key: KeyState;
+  model: string;
+  is_fallback: boolean;
+  max_concurrent: number | null;
+  options: string;
+}
+
+/** All settings. `faults`: what is wrong with them; then `values` lacks the faulty ones. */
+export interface SettingsValue {
+  revision: number;
+  values: SettingValue[];
+  endpoints: EndpointValue[];
+  faults: string[];
+}
+
+/** A model that a server offers. `vision` is null where the server does not tell. */
+export interface ModelOffer {
+  name: string;
+  vision: boolean | null;
+}
+
+/** The models of a server. `server`: its kind, or "" if it is not known. */
+export interface Models {
+  models: ModelOffer[];
+  server: string;
+}
+
+/** One thing that was checked. */
+export interface FindingValue {
+  severity: "ok" | "note" | "wrong";
+  what: string;
+  text: string;
+  figures: { [name: string]: number | string | boolean | null };
+}
+
+/** All findings about one subject. */
+export interface SectionValue {
+  kind: "endpoint" | "machine" | "stash" | "frames" | "forecast";
+  title: string;
+  works: boolean;
+  findings: FindingValue[];
+}
+
+/** Results of a check or a forecast. */
+export interface Sections {
+  sections: SectionValue[];
+}
+
+/** One page of runs, newest first. `more`: there are older ones. */
+export interface RunList {
+  runs: RunSummary[];
+  more: boolean;
+}
+
+/** A run's report. */
+export interface RunReportValue {
+  report: { [name: string]: unknown };
+}
+
+/** Counts for a tag: markers and tags that were found, and what people decided about them. */
+export interface TagResult {
+  name: string;
+  found: number;
+  kept: number;
+  wrong: number;
+  adjusted: number;
+  threshold: number;
+}
+
+/** Counts for every tag that is looked for, or was. */
+export interface TagResults {
+  tags: TagResult[];
+}
+
+/** A tag of Stash. `parents`: ids. `is_chosen`: it is in the tag list. */
+export interface TreeTag {
+  id: string;
+  name: string;
+  aliases: string[];
+  description: string;
+  parents: string[];
+  ignore_auto_tag: boolean;
+  is_chosen: boolean;
+}
+
+/** All tags of Stash, in the order of their names. */
+export interface TagTree {
+  tags: TreeTag[];
+}
+
+/** Every operation. */
+export interface Operations {
+  status: { arguments: Nothing; value: Status };
+  scene: { arguments: ItemArguments; value: SceneEvidence };
+  image: { arguments: ItemArguments; value: ImageEvidence };
+  frames: { arguments: FramesArguments; value: Frames };
+  decide: { arguments: DecideArguments; value: SceneEvidence };
+  undo_decision: { arguments: UndoArguments; value: SceneEvidence };
+  settings: { arguments: Nothing; value: SettingsValue };
+  change_settings: { arguments: ChangeSettingsArguments; value: SettingsValue };
+  models: { arguments: EndpointArguments; value: Models };
+  check: { arguments: CheckArguments; value: Sections };
+  forecast: { arguments: Nothing; value: Sections };
+  runs: { arguments: RunsArguments; value: RunList };
+  run: { arguments: RunArguments; value: RunReportValue };
+  tag_results: { arguments: Nothing; value: TagResults };
+  tag_tree: { arguments: Nothing; value: TagTree };
+}
