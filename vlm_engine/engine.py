@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Self
 from vlm_engine.clients import EndpointPool
 from vlm_engine.clients.base import Client
 from vlm_engine.clients.member import Servers, unique
-from vlm_engine.clients.pool import Screen
 from vlm_engine.config.models import EngineConfig, ModelConfig, PipelineConfig
 from vlm_engine.errors import ConfigError
 from vlm_engine.files import InMemoryFile
@@ -41,6 +40,7 @@ from vlm_engine.types import (
 if TYPE_CHECKING:  # what decodes is imported when it is used: to make an engine stays quick
     from vlm_engine.checkup.agreement import FrameComparison
     from vlm_engine.checkup.frames import OnFraction, VideoFile
+    from vlm_engine.checkup.screening import Screening
     from vlm_engine.pipeline import Pipeline
     from vlm_engine.tagging.image import ImageTagger
 
@@ -450,11 +450,12 @@ class VLMEngine:
                 'models: there is none to ask; a model that is asked is of type "vlm_model"'
             )
         servers, self._pools = Servers(), []
+        screening = self._screening(store)
         if self._client is not None:
             stack.push_async_callback(self._client.aclose)
 
         def cached(name: str, model: ModelConfig) -> CachedClient:
-            client = self._client_for(name, model, servers, store, stack)
+            client = self._client_for(name, model, servers, screening, stack)
             return CachedClient(client, store, model, name)
 
         def cascade(name: str, model: ModelConfig) -> Cascade:
@@ -473,22 +474,26 @@ class VLMEngine:
         }
         return {name: cascade(name, model) for name, model in {**active, **as_stages}.items()}
 
+    def _screening(self, store: AnswerStore) -> Screening | None:
+        """Return what tests endpoints before their first question, unless that is turned off."""
+        if not self._config.check_endpoints:
+            return None
+        from vlm_engine.checkup.screening import Screening
+
+        return Screening(store)
+
     def _client_for(
         self,
         name: str,
         model: ModelConfig,
         servers: Servers,
-        store: AnswerStore,
+        screening: Screening | None,
         stack: AsyncExitStack,
     ) -> Client:
         if self._client is not None:
             return self._client
-        screen: Screen | None = None
-        if self._config.check_endpoints:
-            from vlm_engine.checkup.screening import screened
-
-            screen = partial(screened, model, store)
         try:
+            screen = None if screening is None else partial(screening.screen, model)
             pool = EndpointPool.from_config(model, servers, screen)
         except ConfigError as error:
             raise ConfigError(f"models.{name}: {error}") from error

@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 
+from tests.checkup.helpers import naming, seeing
 from vlm_engine.checkup.diagnosis import Sight
 from vlm_engine.checkup.endpoint import check_endpoint
 from vlm_engine.checkup.values import Severity
@@ -149,6 +150,38 @@ async def test_a_busy_server_is_waited_for():
     behaviour = Behaviour(fault=Fault.BUSY, fault_requests=2, retry_after_s=0.1)
     check, _ = await checked(behaviour)
     assert check.found.sight is Sight.SOUND
+
+
+async def test_a_pause_that_is_too_long_is_named():
+    check, counters = await checked(Behaviour(fault=Fault.BUSY, retry_after_s=600))
+    assert "asks to wait 600 s" in texts(check, "test pictures")[0]
+    assert counters.requests == 1
+
+
+async def test_a_key_in_the_name_of_a_model_is_hidden():
+    behaviour = Behaviour(api_key=KEY, models=(f"{KEY}-vlm", f"x{KEY}"), answers_as=KEY)
+    check, _ = await checked(behaviour, api_key=KEY, model=ModelConfig(tag_list=TAGS))
+    assert check.found.sight is Sight.SOUND
+    assert KEY not in str(check.section)
+
+
+async def test_a_server_that_takes_no_text_alone_has_no_failure():
+    def answer(request, card):
+        return naming(card.tags) if card else (400, {"error": "a picture is missing"})
+
+    async with seeing(answer) as server:
+        endpoint = EndpointConfig(base_url=server.url)
+        check = await check_endpoint(endpoint, ModelConfig(tag_list=TAGS))
+    assert check.found.sight is Sight.SOUND
+    assert texts(check, "failures") == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_several_frames_are_told_apart_by_a_model_that_errs(seed):
+    model = ModelConfig(tag_list=TAGS, model_id="sandbox-vlm", frames_per_question=8)
+    behaviour = Behaviour(miss_rate=0.1, false_alarm_rate=0.02, seed=seed)
+    check, _ = await checked(behaviour, model=model)
+    assert texts(check, "several frames") == ["it told 8 pictures of one question apart"]
 
 
 async def test_several_frames_in_a_question_are_tried():

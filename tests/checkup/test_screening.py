@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
+import json
 import logging
 from contextlib import AsyncExitStack
 
 import pytest
 
+from tests.checkup.helpers import naming, seeing
+from tests.clients.helpers import completion, no_endpoint
 from vlm_engine import VLMEngine
-from vlm_engine.config.models import EngineConfig, ModelConfig
+from vlm_engine.checkup.cards import CARD_TAGS
+from vlm_engine.checkup.screening import Screening
+from vlm_engine.clients.member import Screened
+from vlm_engine.config.models import EndpointConfig, EngineConfig, ModelConfig
 from vlm_engine.errors import NoEndpointError
 from vlm_engine.store import AnswerStore
-from vlm_engine.testing import Behaviour, Fault, SandboxVLM, Sight, glyphs
+from vlm_engine.testing import Behaviour, Fault, Profile, SandboxVLM, Sight, glyphs
 
 TAGS = ("Foul", "Goal")
 DAY_S = 24 * 3600.0
@@ -28,19 +35,22 @@ class Endpoints:
     async def start(self, **behaviour):
         return await self._stack.enter_async_context(SandboxVLM(Behaviour(**behaviour)))
 
-    def engine(self, *endpoints, checks=True):
+    def engine(self, *endpoints, checks=True, models=("tags",), **settings):
         written = [
             one if isinstance(one, dict) else {"base_url": one.url, "name": f"server {number}"}
             for number, one in enumerate(endpoints)
         ]
-        model = ModelConfig(
-            tag_list=TAGS,
-            model_id="sandbox-vlm",
-            multiplexer_endpoints=written,
-            endpoint_patience=5,
-        )
+        model = {
+            "tag_list": TAGS,
+            "model_id": "sandbox-vlm",
+            "multiplexer_endpoints": written,
+            "endpoint_patience": 5,
+            **settings,
+        }
         config = EngineConfig(
-            models={"vlm": model}, check_endpoints=checks, store_path=str(self._folder / "a.sqlite")
+            models={name: ModelConfig(model_category=name, **model) for name in models},
+            check_endpoints=checks,
+            store_path=str(self._folder / "a.sqlite"),
         )
         return VLMEngine(config)
 
@@ -106,7 +116,7 @@ async def test_an_unsound_endpoint_is_left_out_with_a_warning(endpoints, caplog,
 
 
 async def test_with_no_other_endpoint_everything_stays_to_be_asked(endpoints):
-    blind = await endpoints.start(sight=Sight.DROPPED)
+    blind = await endpoints.start(sight=Sight.BLIND)
     async with endpoints.engine(blind) as engine:
         with pytest.raises(NoEndpointError) as raised:
             await engine.process_image(next(pictures(1)))
@@ -115,7 +125,7 @@ async def test_with_no_other_endpoint_everything_stays_to_be_asked(endpoints):
 
 
 async def test_a_setting_overrides_the_test(endpoints):
-    blind = await endpoints.start(sight=Sight.DROPPED)
+    blind = await endpoints.start(sight=Sight.BLIND)
     assert await tagged(endpoints.engine(blind, checks=False)) == [[]] * 4
     assert blind.counters.answered == 4
 
@@ -176,6 +186,114 @@ async def test_a_fallback_is_tested_when_it_is_needed(endpoints):
     first.stop()
     assert await tagged(endpoints.engine(*written), first=10) == [["Foul"]] * 4
     assert spare.counters.answered == 4 + 2
+
+
+@pytest.mark.parametrize("fault", [Fault.BUSY, Fault.UNAVAILABLE])
+async def test_one_that_is_busy_at_first_is_tested_later(endpoints, fault):
+    blind = await endpoints.start(
+        sight=Sight.BLIND, fault=fault, fault_requests=1, retry_after_s=0.1
+    )
+    with no_endpoint("do not depend on the picture"):
+        await tagged(endpoints.engine(blind), 1)
+    assert blind.counters.frame_numbers == []
+
+
+async def test_one_that_is_down_at_first_is_tested_later(endpoints, caplog):
+    sound, blind = await endpoints.start(), await endpoints.start(sight=Sight.BLIND)
+    blind.stop()
+    async with endpoints.engine(blind, sound) as engine:
+        await engine.process_image(next(pictures(1)))
+        blind.start()
+        for picture in pictures(2_000, 1):
+            if "server 0 is given up" in caplog.text:
+                break
+            await engine.process_image(picture)
+    assert blind.counters.frame_numbers == []
+
+
+async def test_a_fallback_takes_over_from_one_that_hangs(endpoints):
+    hanging, spare = await endpoints.start(fault=Fault.HANG), await endpoints.start()
+    written = [
+        {"base_url": hanging.url, "name": "first"},
+        {"base_url": spare.url, "name": "spare", "is_fallback": True},
+    ]
+    async with asyncio.timeout(30):
+        found = await tagged(endpoints.engine(*written, request_timeout=0.5))
+    assert found == [["Foul"]] * 4
+
+
+async def test_slots_that_grow_are_tested_with_several_at_once(endpoints, caplog):
+    vlm = await endpoints.start(sight=Sight.SWAPPING, profile=Profile.LM_STUDIO, loaded=False)
+    await tagged(endpoints.engine(vlm))
+    assert "one question at a time" in caplog.text
+    other = await endpoints.start(sight=Sight.SWAPPING)
+    caplog.clear()
+    await tagged(endpoints.engine({"base_url": other.url, "max_concurrent": "auto"}), first=10)
+    assert "one question at a time" in caplog.text
+
+
+async def test_a_server_is_tested_once_for_all_models(endpoints):
+    blind = await endpoints.start(sight=Sight.BLIND)
+    with pytest.raises(NoEndpointError):
+        await tagged(endpoints.engine(blind, models=("offence", "defence")), 1)
+    assert blind.counters.frame_numbers == []
+    assert blind.counters.answered <= 10
+
+
+async def screened(server, **model):
+    """Return what comes of the test of a server."""
+    with AnswerStore(None) as store:
+        endpoint = EndpointConfig(base_url=server.url)
+        model = ModelConfig(tag_list=TAGS, **model)
+        return await Screening(store).screen(model, endpoint, 20.0)
+
+
+async def test_words_of_the_user_do_not_make_a_server_blind():
+    def obeying(request, card):
+        is_narrow = "nothing but basketball" in str(request["messages"])
+        return naming([] if is_narrow else card.tags)
+
+    async with seeing(obeying) as server:
+        outcome = await screened(server, prompt="Name nothing but basketball.")
+    assert outcome == Screened()
+    assert len(server.received) == 2
+
+
+async def test_special_tokens_of_the_user_are_sent_in_the_test():
+    async with seeing(lambda _, card: naming(card.tags)) as server:
+        await screened(server, special_tokens="/no_think", prompt="Name nothing but basketball.")
+    assert all("/no_think" in str(request["messages"]) for request in server.received)
+
+
+async def test_one_empty_answer_of_two_leaves_doubt():
+    answers = itertools.cycle([True, False])
+    async with seeing(lambda _, card: naming(card.tags if next(answers) else [])) as server:
+        await screened(server)
+    assert len(server.received) > 2
+
+
+async def test_a_model_that_lists_nothing_but_judges_well_is_used(caplog):
+    def shy(request, card):
+        if "yes" not in str(request["messages"][-1]):
+            return naming([])
+        verdicts = {tag: "yes" if tag in card.tags else "no" for tag in CARD_TAGS}
+        return completion(json.dumps(verdicts))
+
+    async with seeing(shy) as server:
+        assert await screened(server) == Screened()
+    assert "test pictures: weak: " in caplog.text
+
+
+async def test_an_engine_may_be_closed_while_a_test_runs(endpoints):
+    hanging, before = await endpoints.start(fault=Fault.HANG), asyncio.all_tasks()
+    for pauses in range(8):
+        async with endpoints.engine(hanging) as engine:
+            task = asyncio.create_task(engine.process_image(next(pictures(1))))
+            for _ in range(pauses * 50):
+                await asyncio.sleep(0)
+            task.cancel()
+        await asyncio.wait([task])
+    assert not [each for each in asyncio.all_tasks() - before if "pool" in repr(each)]
 
 
 async def test_nothing_is_tested_where_nothing_is_asked(endpoints):

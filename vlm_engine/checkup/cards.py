@@ -140,6 +140,14 @@ def card_model(model: ModelConfig) -> ModelConfig:
     return model.model_copy(update=words)
 
 
+def in_built_in_words(model: ModelConfig) -> ModelConfig:
+    """Return the settings of ``card_model`` without the words that its user wrote.
+
+    These may keep a model that sees from naming shapes.
+    """
+    return model.model_copy(update={"prompt": "", "system_prompt": "", "user_prompt": ""})
+
+
 @lru_cache(32)
 def card_jpeg(number: int, width: int) -> bytes:
     """Return the picture of a card as JPEG. Its shapes stand from left to right, some higher."""

@@ -38,7 +38,9 @@ _REFUSAL = re.compile(
     r"|извините|не могу|抱歉|无法|無法|不能|申し訳|できません|죄송|수 없",
     re.IGNORECASE,
 )
-_NAMES_A_PART = re.compile(rf"\b({'|'.join(' '.join(CARD_TAGS).split())})s?\b", re.IGNORECASE)
+_UNDERSTOOD = re.compile(
+    rf"\b({'|'.join(' '.join(CARD_TAGS).split())})s?\b|\"tags\"", re.IGNORECASE
+)
 
 
 class Sight(StrEnum):
@@ -221,4 +223,4 @@ def _unreadable_kind(error: ReplyError) -> Sight:
         return kinds[error.fault]
     if _REFUSAL.search(error.raw):
         return Sight.REFUSING
-    return Sight.WRONG_FORM if _NAMES_A_PART.search(error.raw) else Sight.GIBBERISH
+    return Sight.WRONG_FORM if _UNDERSTOOD.search(error.raw) else Sight.GIBBERISH

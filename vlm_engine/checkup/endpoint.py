@@ -118,8 +118,8 @@ async def _reached(client: OpenAIClient, endpoint: EndpointConfig) -> list[Findi
 
 
 async def _model(client: OpenAIClient) -> Finding:
-    name, offered = await client.model_name(), client.capabilities.models
-    if offered and name not in offered:
+    name, known = await client.model_name(), client.capabilities
+    if known.models and name not in (*known.models, *known.names):
         return note("model", f"{name}, which is not among those that it offers", model=name)
     return ok("model", name, model=name)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -76,12 +77,6 @@ class Examination:
         return are_constant(self.answers)
 
     @property
-    def looks_sound(self) -> bool:
-        """True if the answers so far are right, by and large, and all of them could be read."""
-        has_errors = any(answer.error for answer in self.answers)
-        return len(self.answers) > 1 and not has_errors and relation(self.answers) >= _CLEARLY
-
-    @property
     def alone_s(self) -> float | None:
         """Seconds of a usual question alone. The first may have loaded the model."""
         later = self.seconds[1:] or self.seconds
@@ -99,10 +94,12 @@ class Examiner:
         self._frames = min(frames, len(CARDS))
         self._ends_at = time.monotonic() + limit_s
         self._before: tuple[Card, ...] = ()
+        self._is_patient = False
         self.found = Examination()
 
     async def examine(self) -> Examination:
         """Ask in every way. Raises nothing that an endpoint may cause."""
+        self._is_patient = True
         return await self._limited(self._ask_everything)
 
     async def screen(self) -> Examination:
@@ -140,29 +137,38 @@ class Examiner:
             if self._has_time_for(1):
                 await self._ask(card, form, width)
         if self._has_time_for(1):
-            question = _FIRST.question()
-            self.found.prompt_tokens[0] = await self._client.text_tokens(
-                question, timeout_s=self._left_s
-            )
+            with suppress(ClientError):  # not every server takes a question without a picture
+                self.found.prompt_tokens[0] = await self._client.text_tokens(
+                    _FIRST.question(), timeout_s=self._left_s
+                )
         if self._frames > 1 and self._has_time_for(self._frames):
             await self._ask_together(CARDS[: self._frames])
 
     async def _ask_until_clear(self) -> None:
-        slots = self._client.slots
-        if slots > 1 and self._client.capabilities.loaded:
+        client = self._client
+        if client.capabilities.loaded and client.may_get_several:
             await self._ask_at_once(CARDS[:2])
         else:
-            await self._ask(_FIRST)
-            await (self._ask_at_once(CARDS[1:3]) if slots > 1 else self._ask(_SECOND))
-        if self.found.looks_sound or self._gives_up:
+            await self._ask(_FIRST)  # some tell only then how many they take
+            await (self._ask_at_once(CARDS[1:3]) if client.may_get_several else self._ask(_SECOND))
+        if self._is_clear or self._gives_up:
             return
         for card in CARDS[3:5]:
             await self._ask(card)
-        if slots > 1:
-            await self._ask_at_once(CARDS[5:])
+        form = Form.VERDICTS if self.found.is_constant else Form.LIST
+        if client.may_get_several:
+            await self._ask_at_once(CARDS[5:], form)
         else:
             for card in CARDS[5:]:
-                await self._ask(card)
+                await self._ask(card, form)
+
+    @property
+    def _is_clear(self) -> bool:
+        """True if each answer so far is right, by and large."""
+        answers = self.found.answers
+        return len(answers) > 1 and all(
+            answer.named is not None and relation([answer]) >= _CLEARLY for answer in answers
+        )
 
     @property
     def _gives_up(self) -> bool:
@@ -179,10 +185,10 @@ class Examiner:
         await self._ask_beside(card, form, width)
         self._before += (card,)
 
-    async def _ask_at_once(self, cards: Sequence[Card]) -> None:
+    async def _ask_at_once(self, cards: Sequence[Card], form: Form = Form.LIST) -> None:
         started = time.monotonic()
         results = await asyncio.gather(
-            *(self._ask_beside(card, beside=_without(card, cards)) for card in cards),
+            *(self._ask_beside(card, form, beside=_without(card, cards)) for card in cards),
             return_exceptions=True,
         )
         self._before += tuple(cards)
@@ -219,21 +225,31 @@ class Examiner:
 
     async def _ask_together(self, cards: Sequence[Card]) -> None:
         """Ask about several cards in one question."""
-        answer = await self._answer(together(cards))
+        try:
+            answer = await self._answer(together(cards))
+        except (ReplyError, RequestError):
+            self.found.several_right = False
+            return
         named = [
-            {tag for tag, verdict in verdicts.items() if verdict.present}
+            frozenset(tag for tag, verdict in verdicts.items() if verdict.present)
             for verdicts in answer.by_picture
         ]
-        is_right = named == [card.tags for card in cards]
+        is_right = relation([*map(CardAnswer, cards, named)]) >= _CLEARLY
         self.found.several_right = is_right and answer.calls < len(cards)
 
     async def _answer(self, question: Question) -> Answer:
-        """Return the answer. Waits while the endpoint is busy."""
+        """Return the answer. Waits while the endpoint is busy, if it allows another try in time.
+
+        A screening leaves the wait for its first answer to the pool.
+        """
         while True:
             try:
                 return await self._client.ask(question, timeout_s=self._left_s)
             except BusyError as error:
-                await asyncio.sleep(error.retry_after_s or _BUSY_S)
+                wait_s = error.retry_after_s or _BUSY_S
+                if wait_s > self._left_s or not (self._is_patient or self.found.answers):
+                    raise
+                await asyncio.sleep(wait_s)
 
     def _measure(self, answer: Answer, form: Form, width: int, *, alone: bool) -> None:
         found = self.found

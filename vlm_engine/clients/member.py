@@ -27,11 +27,13 @@ _log = logging.getLogger(__name__)
 class Screened:
     """Outcome of the test of an endpoint before its first question.
 
-    ``error``: the reason to leave it out. ``is_one_at_a_time``: its answers are right only while
-    nothing else is in flight there.
+    ``error``: the reason to leave it out. ``failure``: the reason why it could not be tested; it
+    counts like that of a question. ``is_one_at_a_time``: its answers are right only while nothing
+    else is in flight there.
     """
 
     error: EndpointError | None = None
+    failure: ClientError | None = None
     is_one_at_a_time: bool = False
 
 

@@ -101,6 +101,11 @@ class OpenAIClient(Client):
         configured = self._endpoint.max_concurrent
         return configured if isinstance(configured, int) else self.capabilities.slots or 1
 
+    @property
+    def may_get_several(self) -> bool:
+        """True if it may get several requests at once, now or later."""
+        return self._endpoint.max_concurrent == "auto" or self.slots > 1
+
     async def discover(self, *, timeout_s: float = CHECK_TIMEOUT_S) -> Capabilities:
         """Ask the endpoint what it can do. ``timeout_s`` limits each request.
 
@@ -168,7 +173,8 @@ class OpenAIClient(Client):
         return self._bodies.encoded(question, self._name, self._first_options(question))
 
     async def check(self, *, timeout_s: float = CHECK_TIMEOUT_S) -> tuple[str, ...]:
-        """Return the names of the models that the endpoint offers.
+        """Return the names of the models that the endpoint offers, the first 20 of many, without
+        the key.
 
         Raises ``ClientError`` if it does not list them.
         """
@@ -177,7 +183,7 @@ class OpenAIClient(Client):
         if response.is_error or not isinstance(models, list):
             raise from_response(response, self._target())
         offers = discovery.listed_models({"data": models})
-        return tuple(dict.fromkeys(offer.name for offer in offers if offer.name))
+        return self._shown_names(tuple(dict.fromkeys(each.name for each in offers if each.name)))
 
     async def model_name(self) -> str:
         """Return the configured model, or the one that the endpoint offers. See ``check``."""
@@ -495,7 +501,7 @@ class OpenAIClient(Client):
 
     def _target(self, offered: tuple[str, ...] = ()) -> Target:
         name = quoted(self._name, self._key)
-        return Target(self.label, self.url, name, self._key, self._shown_names(offered))
+        return Target(self.label, self.url, name, self._key, offered)
 
     def _shown_names(self, names: Sequence[str]) -> tuple[str, ...]:
         return tuple(quoted(name, self._key) for name in names[:_MOST_NAMED])

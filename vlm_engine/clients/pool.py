@@ -51,8 +51,8 @@ from vlm_engine.errors import (
 )
 from vlm_engine.types import Answer, EndpointStats, Question, QuestionCost
 
-Screen = Callable[[EndpointConfig], Awaitable[Screened]]
-"""Tests an endpoint. Raises no ``VLMEngineError``."""
+Screen = Callable[[EndpointConfig, float], Awaitable[Screened]]
+"""Tests an endpoint within a number of seconds. Raises no ``VLMEngineError``."""
 _DEFERRED_AGAIN_S = 0.25
 _log = logging.getLogger(__name__)
 
@@ -280,12 +280,9 @@ class EndpointPool(Client):
             while self._has_slot(member, now) and (pending := self._next_for(member, now)):
                 if self._is_screened(member):
                     self._start(pending, member, now)
-        idle = [
-            member
-            for member in free
-            if self._has_slot(member, now) and (self._screen is None or member in self._screenings)
-        ]
-        times = [*self._start_copies(idle, now), *self._end_waiting(idle, now)]
+        idle = [member for member in free if self._has_slot(member, now)]
+        tested = [member for member in idle if self._screen is None or member in self._screenings]
+        times = [*self._start_copies(tested, now), *self._end_waiting(idle, now)]
         times += [at for server in self._servers for at in server.changes_at()]
         self._set_timer(min((at for at in times if at > now), default=None), now)
 
@@ -299,32 +296,38 @@ class EndpointPool(Client):
         if self._screen is None or member in self._screenings:
             return True
         member.is_held = True
-        screening = self._screen(self._endpoints[member].config)
-        self._screenings[member] = asyncio.get_running_loop().create_task(
-            self._take_screened(member, screening)
-        )
+        screening = self._take_screened(member, self._screen)
+        self._screenings[member] = asyncio.get_running_loop().create_task(screening)
         return False
 
-    async def _take_screened(self, member: Member, screening: Awaitable[Screened]) -> None:
-        """Await the test of an endpoint and act on its outcome."""
+    async def _take_screened(self, member: Member, screen: Screen) -> None:
+        """Test an endpoint and act on the outcome. One that cannot be tested is tested again."""
+        endpoint = self._endpoints[member]
         try:
-            screened = await screening
+            screened = await screen(endpoint.config, self._deadline_s(member))
+            before = member.health.state
             member.is_one_at_a_time = screened.is_one_at_a_time
             if screened.error is not None:
-                before = member.health.state
                 member.health.exclude(screened.error, self._now())
-                self._endpoints[member].monitor.update(before)
+            if screened.failure is not None:
+                member.record_failure(screened.failure, self._now())
+                del self._screenings[member]
+            endpoint.monitor.update(before)
         finally:
             member.is_held = False
             self._wake()
+
+    def _deadline_s(self, member: Member) -> float:
+        """Return how long it may take for an answer."""
+        alone = all(other.health.is_down for other in self._members if other is not member)
+        return member.health.deadline_s(self._request_timeout_s, alone)
 
     def _next_for(self, member: Member, now: float) -> PendingQuestion | None:
         queues = (queue for queue in self._patience if len(queue) and member in queue.members)
         return next((found for queue in queues if (found := queue.next_for(member, now))), None)
 
     def _start(self, pending: PendingQuestion, member: Member, now: float) -> None:
-        alone = all(other.health.is_down for other in self._members if other is not member)
-        deadline_s = member.health.deadline_s(self._request_timeout_s, alone)
+        deadline_s = self._deadline_s(member)
         deadline_s = min(deadline_s, pending.timeout_s or deadline_s)
         request = self._queue_for(pending.question.model).start(pending, member, now)
         self._endpoints[member].server.take(self._wake)
