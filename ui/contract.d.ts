@@ -66,10 +66,27 @@ export interface UndoArguments {
   revision: number;
 }
 
-/** One setting as JSON text. null removes it from the settings that the page wrote. ENDPOINTS is the whole list. Each entry has `base_url`, its other keys as in the settings file, `was`: its index among the endpoints that `settings` returned, or null for a new one, and `key`: "keep", "none" or {"set": "…"}. Only an entry that keeps its address keeps its key. */
+/** One setting as JSON text. null removes it from the settings that the page wrote. ENDPOINTS is the whole list, each entry an `EndpointChange`. Settings that are not editable are refused. */
 export interface SettingChange {
   name: string;
   value: string | null;
+}
+
+/** An API key to store. No operation returns it. */
+export interface NewKey {
+  set: string;
+}
+
+/** One entry of ENDPOINTS. `was`: its index among the endpoints that `settings` returned, null for a new one. Only an entry that keeps its address can keep its key. */
+export interface EndpointChange {
+  base_url: string;
+  key: "keep" | "none" | NewKey;
+  was?: number | null;
+  name?: string;
+  model_id?: string | null;
+  weight?: number;
+  is_fallback?: boolean;
+  max_concurrent?: number | "auto" | null;
 }
 
 /** Changes that were made against `revision` of the settings. */
@@ -205,15 +222,15 @@ export interface SettingValue {
   is_editable: boolean;
 }
 
-/** An endpoint without its key. `options`: its other settings as JSON text. */
+/** An endpoint without its key. `model` is "" where it has none of its own. */
 export interface EndpointValue {
   name: string;
   address: string;
   key: KeyState;
   model: string;
+  weight: number;
   is_fallback: boolean;
-  max_concurrent: number | null;
-  options: string;
+  max_concurrent: number | "auto" | null;
 }
 
 /** All settings. `faults`: what is wrong with them; then `values` lacks the faulty ones. */

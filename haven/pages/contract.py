@@ -107,13 +107,35 @@ class UndoArguments:
 class SettingChange:
     """One setting as JSON text. None removes it from the settings that the page wrote.
 
-    ENDPOINTS is the whole list. Each entry has ``base_url``, its other keys as in the settings
-    file, ``was``: its index among the endpoints that ``settings`` returned, or null for a new one,
-    and ``key``: "keep", "none" or {"set": "…"}. Only an entry that keeps its address keeps its key.
+    ENDPOINTS is the whole list, each entry an ``EndpointChange``. Settings that are not editable
+    are refused.
     """
 
     name: Annotated[str, Most(100)]
     value: Annotated[str | None, Most(1_000_000)]
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """An API key to store. No operation returns it."""
+
+    set: Annotated[str, Most(4000)]
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointChange:
+    """One entry of ENDPOINTS. ``was``: its index among the endpoints that ``settings`` returned,
+    None for a new one. Only an entry that keeps its address can keep its key.
+    """
+
+    base_url: Annotated[str, Most(2000)]
+    key: Literal["keep", "none"] | NewKey
+    was: int | None = None
+    name: Annotated[str, Most(200)] = ""
+    model_id: Annotated[str | None, Most(400)] = None
+    weight: float = 1.0
+    is_fallback: bool = False
+    max_concurrent: int | Literal["auto"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,15 +316,15 @@ class SettingValue:
 
 @dataclass(frozen=True, slots=True)
 class EndpointValue:
-    """An endpoint without its key. ``options``: its other settings as JSON text."""
+    """An endpoint without its key. ``model`` is "" where it has none of its own."""
 
     name: str
     address: str
     key: KeyState
     model: str
+    weight: float
     is_fallback: bool
-    max_concurrent: int | None
-    options: str
+    max_concurrent: int | Literal["auto"] | None
 
 
 @dataclass(frozen=True, slots=True)

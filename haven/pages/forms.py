@@ -47,12 +47,23 @@ def _value(kind: Any, data: object, place: str) -> Any:
         case (origin, options) if origin is Literal:
             return _choice(options, data, place)
         case (origin, options) if origin in {Union, UnionType}:
-            (inner,) = (one for one in options if one is not NoneType)
-            return None if data is None else _value(inner, data, place)
+            return _one_of(options, data, place)
         case (origin, (inner, _)) if origin is tuple:
             return _items(inner, data, place)
     is_form = isinstance(kind, type) and is_dataclass(kind)
     return parsed(kind, data, place) if is_form else _plain(kind, data, place)
+
+
+def _one_of(options: tuple[Any, ...], data: object, place: str) -> Any:
+    """Return the value by the option whose JSON has the same type."""
+    if data is None and NoneType in options:
+        return None
+    others = [one for one in options if one is not NoneType]
+    for option in others:
+        is_text = option is str or get_origin(option) is Literal
+        if is_text == isinstance(data, str):
+            return _value(option, data, place)
+    return _value(others[0], data, place)
 
 
 def _plain(kind: Any, data: object, place: str) -> Any:

@@ -17,8 +17,38 @@ def _status(context: PageContext, _: contract.Nothing) -> contract.Status:
     return status(context)
 
 
+def _settings(context: PageContext, _: contract.Nothing) -> contract.SettingsValue:
+    from haven.pages.settings import settings
+
+    return settings(context)
+
+
+def _change_settings(
+    context: PageContext, arguments: contract.ChangeSettingsArguments
+) -> contract.SettingsValue:
+    from haven.pages.settings import change_settings
+
+    return change_settings(context, arguments)
+
+
+def _runs(context: PageContext, arguments: contract.RunsArguments) -> contract.RunList:
+    from haven.pages.runs import runs
+
+    return runs(context, arguments)
+
+
+def _run(context: PageContext, arguments: contract.RunArguments) -> contract.RunReportValue:
+    from haven.pages.runs import run
+
+    return run(context, arguments)
+
+
 FUNCTIONS: Mapping[str, Callable[[PageContext, Any], Any]] = {
     "status": _status,
+    "settings": _settings,
+    "change_settings": _change_settings,
+    "runs": _runs,
+    "run": _run,
 }
 """The function of each operation. It takes the context and parsed arguments, and returns the
 value. It raises ``PageError``, ``StashError`` or ``VLMEngineError``.

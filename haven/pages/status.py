@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from haven.pages.context import PageContext
 from haven.pages.contract import QueueSize, RunSummary, Status
-from haven.report.folder import latest
+from haven.report.folder import each_entry
 from haven.report.record import Entry
 from haven.settings.overlay import read_overlay
 from haven.stash.errors import StashError
@@ -24,7 +24,7 @@ def status(context: PageContext) -> Status:
     revision = 0
     with suppress(ConfigError):  # the operation ``settings`` says what is wrong
         revision = read_overlay(context.data_dir).revision
-    last = latest(context.report_folder)
+    last = next(each_entry(context.report_folder), None)
     return Status(
         version=__version__,
         revision=revision,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from haven.report.markup import GENERATOR
 from haven.report.page import INDEX, index_page, run_page
@@ -60,12 +62,27 @@ def entries(folder: Path) -> tuple[Entry, ...]:
     return tuple(_entries(folder))
 
 
-def latest(folder: Path) -> Entry | None:
-    """Return the newest run in the folder; None if there is none, or no such folder."""
+def each_entry(folder: Path) -> Iterator[Entry]:
+    """Yield the runs in the folder, newest first. None if the folder is missing or unreadable."""
     try:
-        return next(_entries(folder), None)
-    except OSError:
+        yield from _entries(folder)
+    except OSError as error:
+        _log.debug("The reports in %s cannot be listed: %s", folder, error)
+
+
+def read_report(folder: Path, stem: str) -> dict[str, Any] | None:
+    """Return the JSON of a run's report by the name of its files without the ending.
+
+    None for a name that is not one of a run, and for files that are no reports of ours.
+    """
+    path = folder / f"{stem}.json"
+    if not _STEM.fullmatch(stem) or _summary(path) is None:
         return None
+    try:
+        report = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return report if isinstance(report, dict) else None
 
 
 def _entries(folder: Path) -> Iterator[Entry]:

@@ -94,18 +94,20 @@ def write_overlay(folder: Path, changes: Mapping[str, Any], revision: int) -> Ov
     return after
 
 
-def overlay_layer(folder: Path | None, faults: list[str]) -> Layer:
+def overlay_layer(
+    folder: Path | None, faults: list[str], settings: Mapping[str, Any] | None = None
+) -> Layer:
     """Return the overlay as a layer, empty without a folder or a file. Add what is wrong with the
-    file to ``faults``.
+    file to ``faults``. ``settings``: those of a file that is not written yet.
     """
     from haven.settings.layers import Layer
 
-    settings: Mapping[str, Any] = {}
     try:
-        settings = read_overlay(folder).settings if folder else {}
+        if settings is None:
+            settings = read_overlay(folder).settings if folder else {}
     except ConfigError as error:
         faults.append(str(error))
-    return Layer(FILE, settings, folder=_FOLDER)
+    return Layer(FILE, settings or {}, folder=_FOLDER)
 
 
 def _damaged(path: Path, fault: str) -> ConfigError:

@@ -88,11 +88,29 @@ class Settings(Options):
         if faults:
             raise ConfigError("\n".join(faults))
         settings = cls._of(merged)
-        faults = list(dict.fromkeys(_contradictions(settings, merged)))
-        if faults:
+        if faults := _contradictions(settings, merged):
             raise ConfigError("\n".join(faults))
         merged.warn_of_unused(settings.tag_list)
         return settings
+
+    @classmethod
+    def with_faults(
+        cls,
+        stash_page: Mapping[str, Any],
+        data_dir: Path,
+        overlay: Mapping[str, Any] | None = None,
+        folder: Path | None = None,
+    ) -> tuple[Merged, tuple[str, ...]]:
+        """Return all layers without a task's arguments as one, and every fault in them.
+
+        A value that is wrong counts as not set. ``overlay``: settings in place of those in the
+        overlay's file.
+        """
+        faults: list[str] = []
+        local = [layers.file_layer(folder, faults), overlay_layer(data_dir, faults, overlay)]
+        given = _layers(local, stash_page, None)
+        merged = merge([(layer, read(layer, faults)) for layer in given])
+        return merged, (*faults, *_contradictions(cls._of(merged), merged))
 
     @classmethod
     def load_for_undo(
@@ -168,8 +186,12 @@ def _layers(
     ]
 
 
-def _contradictions(settings: Settings, merged: Merged) -> Iterator[str]:
-    """Yield what is wrong only when all layers are seen together."""
+def _contradictions(settings: Settings, merged: Merged) -> list[str]:
+    """Return what is wrong only when all layers are seen together."""
+    return list(dict.fromkeys(_each_contradiction(settings, merged)))
+
+
+def _each_contradiction(settings: Settings, merged: Merged) -> Iterator[str]:
     origins = settings.origins
     models = settings.engine.active_models().values()
     if not models:

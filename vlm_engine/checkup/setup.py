@@ -12,7 +12,7 @@ from vlm_engine.checkup.endpoint import EndpointCheck, check_endpoint
 from vlm_engine.checkup.forecast import Forecast, ModelLoad, Workload, forecast, time_text
 from vlm_engine.checkup.machine import machine_section
 from vlm_engine.checkup.values import Section, SectionKind, ok
-from vlm_engine.config.models import EndpointConfig, EngineConfig, ModelConfig
+from vlm_engine.config.models import EngineConfig
 from vlm_engine.prompt import wording_fingerprint
 from vlm_engine.store import AnswerStore
 
@@ -36,7 +36,7 @@ async def check_setup(config: EngineConfig, data_file: Path | None) -> SetupChec
     ``data_file``: the file that keeps the answers, None if they are not kept. Raises
     ``ConfigError`` for endpoints to which nothing can be sent.
     """
-    checks = [check_endpoint(endpoint, model) for endpoint, model in used_endpoints(config)]
+    checks = [check_endpoint(endpoint, model) for endpoint, model in config.used_endpoints()]
     endpoints, machine = await asyncio.gather(
         asyncio.gather(*checks), asyncio.to_thread(machine_section, data_file)
     )
@@ -124,12 +124,3 @@ def _hours(seconds: float) -> str:
 def _rounded(number: int) -> int:
     """Return the number with two digits that count."""
     return int(round(number, 2 - len(str(number))))
-
-
-def used_endpoints(config: EngineConfig) -> Sequence[tuple[EndpointConfig, ModelConfig]]:
-    """Return the endpoints of all models that are asked, and scan for others, each once."""
-    models = list(config.active_models().values())
-    models += [config.scanner_for(model) for model in models if model.scan_model]
-    pairs = [(endpoint, model) for model in models for endpoint in model.endpoints()]
-    once = {(one.base_url, one.model_id or model.model_id): (one, model) for one, model in pairs}
-    return tuple(once.values())

@@ -6,7 +6,7 @@ knew are accepted and named once in a warning, so that its configuration files l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -436,6 +436,16 @@ class EngineConfig(SettingsGroup):
             "synonyms": {**model.synonyms, **small.synonyms},
         }
         return small.model_copy(update={"tag_list": model.tag_list, **meanings})
+
+    def used_endpoints(self) -> Sequence[tuple[EndpointConfig, ModelConfig]]:
+        """Return the endpoints of all models that are asked, and scan for others, each once."""
+        models = list(self.active_models().values())
+        models += [self.scanner_for(model) for model in models if model.scan_model]
+        pairs = [(endpoint, model) for model in models for endpoint in model.endpoints()]
+        once = {
+            (one.base_url, one.model_id or model.model_id): (one, model) for one, model in pairs
+        }
+        return tuple(once.values())
 
     def rule_of(self, category: str, threshold: float | None = None) -> Callable[[str], TagRule]:
         """Return the function that gives the rule for each tag of a category: the default, and

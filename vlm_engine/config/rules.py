@@ -32,6 +32,10 @@ class Length(BaseModel):
             return {"value": float(match[1]), "unit": match[2] or "s"}
         return data
 
+    def __str__(self) -> str:
+        """Return it as a user writes it."""
+        return f"{self.value:g}{self.unit}"
+
     def seconds(self, duration_s: float) -> float:
         """Return the length in seconds, for a video of ``duration_s``."""
         return self.value * duration_s / 100 if self.unit == "%" else self.value
@@ -70,6 +74,18 @@ class TagRule(SettingsGroup):
     @classmethod
     def _some_name(cls, name: str | None) -> str | None:
         return None if name is None else clean_name(name)
+
+    def as_written(self) -> dict[str, str | float | None]:
+        """Return what the rule itself sets, as a user writes it."""
+        values = {
+            str(field.validation_alias): getattr(self, name)
+            for name, field in type(self).model_fields.items()
+            if name in self.model_fields_set
+        }
+        return {
+            name: str(value) if isinstance(value, Length) else value
+            for name, value in values.items()
+        }
 
     def overridden(self, other: TagRule) -> TagRule:
         """Return this rule with everything that ``other`` sets itself."""
