@@ -54,24 +54,25 @@ class EndpointCheck:
         if not found.alone_s or found.sight is Sight.STALE or found.is_constant:
             return None
         at_once, all_s = found.at_once or (1, found.alone_s)
-        usual = self._usual_share()
+        alone_s = found.alone_s * self._usual_share(median(found.answer_tokens or [0]))
+        full_s = all_s * self._usual_share(found.longest_at_once)
         return EndpointSpeed(
             self.endpoint.label,
             self.slots,
-            usual * found.alone_s,
-            usual * max(all_s, found.alone_s),
+            alone_s,
+            max(full_s, alone_s),
             max(1, min(at_once, self.slots)),
             self.endpoint.is_fallback,
             found.cost,
         )
 
-    def _usual_share(self) -> float:
-        """Return the time of a usual question as a share of that of one about a card."""
-        cost, tokens = self.found.cost, self.found.answer_tokens
-        if cost is None or not tokens:
+    def _usual_share(self, tokens: float) -> float:
+        """Return the time of a usual question as a share of one whose answer has ``tokens``."""
+        cost = self.found.cost
+        if cost is None:
             return 1.0
         rest_s = cost.call_s + cost.picture_s
-        card_s = rest_s + cost.answer_token_s * median(tokens)
+        card_s = rest_s + cost.answer_token_s * tokens
         return min(1.0, (rest_s + cost.answer_token_s * _USUAL_TOKENS) / card_s)
 
 

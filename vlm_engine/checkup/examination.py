@@ -43,18 +43,19 @@ class Examination:
 
     ``alone_s``: seconds of a usual question with nothing else in flight, None if not known.
     ``at_once``: how many questions were in flight at the same time, and the seconds until all were
-    answered. ``prompt_tokens``: tokens of questions about small and large pictures, by width, and
-    of their text alone under 0. ``answer_tokens``: those of each list; ``thinking_tokens``: those
-    of each answer that holds thoughts. ``readable`` and ``unreadable``: the forms in which answers
-    could be read, and could not. ``models``: the names of the models that answered.
-    ``several_right``: whether it told the pictures of one question apart, None if not asked.
-    ``error``: the reason why it could not go on. ``is_cut_short``: the time was up before all was
-    asked.
+    answered; ``longest_at_once``: the tokens of the longest of these answers. ``prompt_tokens``:
+    tokens of questions about small and large pictures, by width, and of their text alone under 0.
+    ``answer_tokens``: those of each list; ``thinking_tokens``: those of each answer that holds
+    thoughts. ``readable`` and ``unreadable``: the forms in which answers could be read, and could
+    not. ``models``: the names of the models that answered. ``several_right``: whether it told the
+    pictures of one question apart, None if not asked. ``error``: the reason why it could not go on.
+    ``is_cut_short``: the time was up before all was asked.
     """
 
     answers: list[CardAnswer] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     at_once: tuple[int, float] | None = None
+    longest_at_once: int = 0
     prompt_tokens: dict[int, int] = field(default_factory=dict)
     answer_tokens: list[int] = field(default_factory=list)
     thinking_tokens: list[int] = field(default_factory=list)
@@ -186,7 +187,9 @@ class Examiner:
         self._before += (card,)
 
     async def _ask_at_once(self, cards: Sequence[Card], form: Form = Form.LIST) -> None:
-        started = time.monotonic()
+        for card in cards:
+            card.question(form)  # so that its picture is drawn before the time counts
+        known, started = len(self.found.answer_tokens), time.monotonic()
         results = await asyncio.gather(
             *(self._ask_beside(card, form, beside=_without(card, cards)) for card in cards),
             return_exceptions=True,
@@ -196,6 +199,7 @@ class Examiner:
             if isinstance(result, BaseException):
                 raise result
         self.found.at_once = len(cards), time.monotonic() - started
+        self.found.longest_at_once = max(self.found.answer_tokens[known:], default=0)
 
     async def _ask_beside(
         self,
