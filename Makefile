@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test torture check lint types imports docs plugin bench-tagging bench-search bench-video bench-pool bench-images bench-store check-wheels clean
+.PHONY: help demo test torture check lint types imports docs plugin bench-tagging bench-search bench-video bench-pool bench-images bench-store bench-forecast check-wheels clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -63,6 +63,9 @@ bench-images: .venv/.ready ## Tag Images over 10,000 pictures: slots in use, mem
 
 bench-store: .venv/.ready ## what a million stored answers cost, and a video under other rules, about ten minutes; writes it into the docs
 	$(BIN)/python -m benchmarks.store $(ARGS)
+
+bench-forecast: .venv/.ready ## how right the forecast of a run is, about 20 minutes; writes it into the docs; ARGS=--fit finds its constants
+	$(BIN)/python -m benchmarks.forecast $(ARGS)
 
 docs: .venv/.ready ## rewrites what the docs show that follows from the code, and draws the picture of a search
 	$(BIN)/python -m tools.generated_docs

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import replace
+from dataclasses import astuple, replace
+from itertools import product
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import images, pool, search, store, video
+from benchmarks import forecast, forecast_fit, images, pool, search, store, video
 from benchmarks.break_even import WAYS
 from benchmarks.filmed import DECODED, SIMULATED_CUTS, UNDECODED
 from benchmarks.pool_report import claims
@@ -19,6 +20,7 @@ from benchmarks.pool_server import Endpoint, Fault
 from benchmarks.simulated import SCANNED_HARSH, SCANNED_MILD
 from benchmarks.store_rerun import Rerun
 from benchmarks.strategies import DENSE, REC
+from vlm_engine.checkup.question_counts import LaterQuestions
 
 QUICK = (Endpoint(4, 0.01), Endpoint(2, 0.02))
 Rows = dict[str, list[str]]
@@ -149,3 +151,29 @@ def test_a_promise_that_is_not_kept_is_reported():
     costs = store.Costs(1000, 1_100_000, 1.0, [0.3] * 5, 1.0, [0.03] * 50)
     reruns = [Rerun("", 900, 60.0, 5), Rerun("gaps", 3, 1.5, 4)]
     assert not any(claim.holds for claim in store.claims(costs, reruns, 7200))
+
+
+async def test_forecast(tmp_path):
+    before = room(forecast.PAGE, tmp_path)
+    text = forecast.report(await forecast.run(forecast.QUICK, [1], 0.0))
+    forecast.write(text, tmp_path)
+    assert text in written(forecast.PAGE, tmp_path, before)
+    scenes, _, _, questions, *forecasts = text.splitlines()[2].strip("| ").split(" | ")
+    assert scenes == "4"
+    for each in forecasts:
+        assert 0.5 < int(each.partition(";")[0]) / int(questions) < 2
+
+
+def test_constants_of_the_forecast_are_found_again():
+    usual = LaterQuestions(12.0, 0.5, 0.4, 0.6, 0.7)
+    lengths_s, numbers = (10.0, 100.0, 1000.0, 10_000.0), (1, 4, 32)
+    made = [
+        forecast_fit.Searched(
+            length_s, tags, effort, scan, round(usual.of(length_s, scan, tags, effort), 3), 1.0
+        )
+        for length_s, tags, effort in product(lengths_s, numbers, (0.5, 1.0, 2.0))
+        for scan in (round(length_s / 3) + 2, round(length_s / 10) + 2)
+    ]
+    found, deviation = forecast_fit.fit(made)
+    assert astuple(found) == pytest.approx(astuple(usual), rel=0.02)
+    assert deviation < 0.01

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from datetime import datetime
@@ -113,8 +114,8 @@ def test_probed_videos_tell_the_frames_of_a_scan():
         forecast(replace(QUEUE, lengths_s=[1800.0], probed=[each]), [], SEARCH).questions
         for each in (still, busy)
     )
-    scans = [len(plan_scan(each, 12.0, 1e9)) for each in (still, busy)]
-    assert many - few == pytest.approx(scans[1] - scans[0], rel=0.15)
+    more = len(plan_scan(busy, 12.0, math.inf)) - len(plan_scan(still, 12.0, math.inf))
+    assert 0.6 * more < many - few < more  # a denser scan leaves less for later
 
 
 @pytest.mark.parametrize(

@@ -44,11 +44,11 @@ class LaterQuestions:
     ``python -m benchmarks.forecast --fit`` finds these values.
     """
 
-    usual: float = 15.9
-    by_tags: float = 0.56
-    by_effort: float = 0.56
-    by_spacing: float = 0.27
-    by_length: float = 0.76
+    usual: float = 15.0
+    by_tags: float = 0.47
+    by_effort: float = 0.47
+    by_spacing: float = 0.47
+    by_length: float = 0.62
 
     def of(self, length_s: float, scan: float, tags: int, effort: float) -> float:
         """Return the number for a video of whose frames a ``scan`` asked about so many."""
