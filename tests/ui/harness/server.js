@@ -1,0 +1,183 @@
+/**
+ * A server for the harness page: Stash's addresses below a sub-path, with Stash's policy, and the
+ * plugin's operations over evidence in memory.
+ */
+import { createServer } from "node:http";
+import { readFile } from "node:fs/promises";
+import { extname, join, normalize } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const HERE = fileURLToPath(new URL(".", import.meta.url));
+const UI = fileURLToPath(new URL("../../../ui/", import.meta.url));
+const MODULES = fileURLToPath(new URL("../node_modules/", import.meta.url));
+const LIBRARIES = {
+  "react.js": "react/umd/react.development.js",
+  "react-dom.js": "react-dom/umd/react-dom.development.js",
+  "react-bootstrap.js": "react-bootstrap/dist/react-bootstrap.js",
+  "react-router-dom.js": "react-router-dom/umd/react-router-dom.js",
+  "bootstrap.css": "bootstrap/dist/css/bootstrap.min.css",
+};
+const TYPES = { ".js": "text/javascript", ".css": "text/css", ".html": "text/html" };
+const POLICY =
+  "default-src data: 'self' 'unsafe-inline'; connect-src data: 'self' ws: wss:; img-src data: *; " +
+  "script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; " +
+  "child-src 'none'; object-src 'none'; form-action 'self'";
+const PLUGIN = "/stash/plugin/ahavenvlmconnector";
+const PIXEL = "/9j/4AAQSkZJRgABAQEASABIAAD/2wBDAP//////////////////////////////////////////////////////////////////////////////////////2wBDAf//////////////////////////////////////////////////////////////////////////////////////wAARCAABAAEDASIAAhEBAxEB/8QAFQABAQAAAAAAAAAAAAAAAAAAAAX/xAAUEAEAAAAAAAAAAAAAAAAAAAAA/8QAFAEBAAAAAAAAAAAAAAAAAAAAAP/EABQRAQAAAAAAAAAAAAAAAAAAAAD/2gAMAwEAAhEDEQA/AL+AAf/Z";
+
+const span = (start_s, end_s, confidence, state) => ({
+  start_s, end_s, confidence, state, marker_id: state === "marker" ? String(start_s) : null, by_person: false,
+});
+const row = (tag, ...spans) => ({ tag, in_stash: tag, threshold: 0.7, spans });
+
+/** Return what the plugin knows at the start, by scene. */
+function fixtures() {
+  const frames = Array.from({ length: 90 }, (_, index) => ({
+    time_s: index * 40 + 5,
+    tags: [["Foul", index % 9 === 3, 0.9], ["Goal", index % 20 === 7, null], ["Turnover", false, 0.1]],
+  }));
+  const common = { title: "Final", looked_at: Date.now() / 1000 - 90000, model: "qwen3-vl-8b", task: "Tag Videos", note: "" };
+  const scene = {
+    ...common, scene: "12", revision: 1, duration_s: 3600, frames, gaps_s: [[3400, 3600]],
+    tags: [
+      row("Foul", span(124, 151, 0.97, "marker"), span(720, 760, 0.8, "marker"), span(1500, 1530, 0.4, "below")),
+      row("Goal", span(281, 300, 0.92, "marker"), span(2600, 2640, 0.74, "marker")),
+      row("Turnover", span(905, 930, 0.55, "below")),
+      row("Break-away", span(1980, 2010, 0.88, "wrong")),
+      row("Basketball point with an uncommonly long name", span(300, 305, null, "marker")),
+    ],
+  };
+  const spans = Array.from({ length: 5000 }, (_, index) => span(index * 2, index * 2 + 1.5, (index % 100) / 100, "marker"));
+  const tags = Array.from({ length: 50 }, (_, index) => row(`Tag ${index}`, ...spans.slice(index * 100, index * 100 + 100)));
+  const large = { ...scene, scene: "5000", duration_s: 10000, tags: [row("Foul", ...spans), ...tags], gaps_s: [] };
+  const never = { ...scene, scene: "13", looked_at: null, model: "", tags: [], frames: [], gaps_s: [], note: "" };
+  const nothing = { ...never, scene: "14", looked_at: common.looked_at, model: common.model, frames };
+  return new Map([scene, large, never, nothing].map((one) => [one.scene, one]));
+}
+
+const STATES = { keep: "kept", wrong: "wrong", adjust: "adjusted", bring_back: "kept" };
+
+/** The plugin's operations and Stash's jobs. `calls`: every operation that came, in order. */
+export class FakePlugin {
+  constructor() {
+    this.scenes = fixtures();
+    this.before = [];
+    this.calls = [];
+    this.tasks = [];
+    this.requests = [];
+    this.polls = 0;
+    this.refusals = [];
+    this.isBroken = false;
+    this.isMissing = false;
+  }
+
+  graphql({ query, variables }) {
+    if (query.includes("runPluginOperation")) {
+      if (this.isBroken) return { errors: [{ message: "error running plugin: exit status 1" }] };
+      return { data: { runPluginOperation: this.replies(variables.args) } };
+    }
+    if (query.includes("runPluginTask")) {
+      this.tasks.push(variables);
+      this.polls = 0;
+      return { data: { runPluginTask: "31" } };
+    }
+    this.polls += 1;
+    const status = this.polls > 2 ? "FINISHED" : "RUNNING";
+    return { data: { findJob: { id: "31", status, progress: this.polls / 3, error: null } } };
+  }
+
+  replies({ mode, api, calls }) {
+    if (mode !== "pages" || api !== 1) return { api: 1, ok: false, code: "version", message: "" };
+    const replies = calls.map((one) => {
+      this.calls.push(one);
+      const code = this.refusals.shift();
+      if (code) return { ok: false, code, message: `refused: ${code}` };
+      return { ok: true, value: this[one.op](one) };
+    });
+    return { api: 1, ok: true, replies };
+  }
+
+  scene({ id }) {
+    return this.scenes.get(id);
+  }
+
+  image({ id }) {
+    const tags = [
+      { tag: "Foul", confidence: 0.91, present: true, state: "marker" },
+      { tag: "Goal", confidence: 0.12, present: false, state: "below" },
+    ];
+    return { image: id, revision: 1, title: "", looked_at: Date.now() / 1000 - 400, model: "qwen3-vl-8b", tags };
+  }
+
+  frames({ times_s }) {
+    return { frames: times_s.map((time_s) => ({ time_s, jpeg: PIXEL, error: "" })) };
+  }
+
+  status() {
+    const last_run = { stem: "a", task: "Tag Videos", started: 1, ended: Date.now() / 1000 - 100, end: "finished", end_line: "", error: "", has_page: true };
+    return { version: "2.0.0", revision: 0, queued: { scenes: 3, images: 1 }, last_run, is_running: false };
+  }
+
+  decide({ scene, decisions }) {
+    const known = this.scenes.get(scene);
+    this.before.push(known);
+    const change = (tag, one) => {
+      const made = decisions.find((each) => each.tag === tag && each.start_s === one.start_s);
+      if (!made) return one;
+      const place = { start_s: made.new_start_s ?? one.start_s, end_s: made.new_end_s ?? one.end_s };
+      return { ...one, ...place, state: STATES[made.kind], by_person: true };
+    };
+    const tags = known.tags.map((each) => ({ ...each, spans: each.spans.map((one) => change(each.tag, one)) }));
+    return this.stored({ ...known, tags });
+  }
+
+  undo_decision() {
+    return this.stored(this.before.pop());
+  }
+
+  stored(scene) {
+    const saved = { ...scene, revision: this.scenes.get(scene.scene).revision + 1 };
+    this.scenes.set(scene.scene, saved);
+    return saved;
+  }
+}
+
+/**
+ * Start the server on a free port. Return its address, without a slash at the end, and `close`.
+ * @param {() => FakePlugin} plugin
+ */
+export async function serve(plugin) {
+  const server = createServer(async (request, response) => {
+    const path = new URL(request.url, "http://localhost").pathname;
+    plugin().requests.push(path);
+    try {
+      const [type, body] = await answer(path, request, plugin());
+      response.writeHead(200, { "content-type": type, "x-content-type-options": "nosniff", "content-security-policy": POLICY });
+      response.end(body);
+    } catch {
+      response.writeHead(404, { "content-type": "text/plain" });
+      response.end("not found");
+    }
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return { url: `http://127.0.0.1:${server.address().port}/stash`, close: () => server.close() };
+}
+
+async function answer(path, request, plugin) {
+  if (path === "/stash/graphql") {
+    const parts = [];
+    for await (const part of request) parts.push(part);
+    return ["application/json", JSON.stringify(plugin.graphql(JSON.parse(Buffer.concat(parts).toString())))];
+  }
+  const library = path.startsWith("/stash/lib/") && LIBRARIES[path.slice("/stash/lib/".length)];
+  if (library) return read(join(MODULES, library));
+  if (path === "/stash/page.js") return read(join(HERE, "page.js"));
+  if (path === `${PLUGIN}/javascript`) return read(join(UI, "haven.js"));
+  if (path === `${PLUGIN}/css`) return read(join(UI, "haven.css"));
+  const asset = /\/assets\/[0-9.]+\/(.*)$/.exec(path);
+  if (asset && !plugin.isMissing) return read(normalize(join(UI, asset[1])));
+  if (/\.\w+$|\/plugin\//.test(path)) throw new Error("not found");
+  return read(join(HERE, "page.html"));
+}
+
+const read = async (file) => [TYPES[extname(file)], await readFile(file)];

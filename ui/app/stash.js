@@ -1,0 +1,211 @@
+/** The calls to the plugin and to Stash, and the task that is followed. */
+
+import { texts } from "./texts.js";
+
+/** @typedef {import("../plugin-api").Shell} Shell */
+
+const API = 1;
+const MOST_AT_ONCE = 2;
+const BUSY_WAIT_MS = 700;
+const FOLLOW_MS = 1500;
+const STORED = "haven-task";
+
+/** A call that the plugin refused or that brought no reply. `code` is one of the contract's. */
+export class CallError extends Error {
+  /**
+   * @param {string} code
+   * @param {string} message
+   */
+  constructor(code, message) {
+    super(texts.failure(code, message));
+    this.code = code;
+  }
+}
+
+let free = MOST_AT_ONCE;
+/** @type {(() => void)[]} */
+const waiting = [];
+
+/**
+ * Run `work` when fewer than two calls are under way: a browser has six connections, and the
+ * player needs them too.
+ * @template T
+ * @param {() => Promise<T>} work
+ * @returns {Promise<T>}
+ */
+async function inTurn(work) {
+  if (free > 0) free -= 1;
+  else await new Promise((/** @type {(value?: any) => void} */ resolve) => waiting.push(resolve));
+  try {
+    return await work();
+  } finally {
+    const next = waiting.shift();
+    if (next) next();
+    else free += 1;
+  }
+}
+
+/**
+ * Return the values of some operations, which the plugin runs in one process.
+ * @param {Shell} shell
+ * @param {readonly object[]} calls
+ * @param {AbortSignal} [signal] for reads only: the plugin is killed when the request ends
+ * @returns {Promise<any[]>}
+ * @throws {CallError} the first call that was refused
+ */
+export async function callAll(shell, calls, signal) {
+  const { gql } = shell.api.libraries.Apollo;
+  const mutation = gql`
+    mutation HavenPages($plugin: ID!, $args: Map) {
+      runPluginOperation(plugin_id: $plugin, args: $args)
+    }
+  `;
+  const variables = { plugin: shell.pluginId, args: { mode: "pages", api: API, calls } };
+  const context = signal ? { fetchOptions: { signal } } : {};
+  const client = shell.api.utils.StashService.getClient();
+  const send = () => client.mutate({ mutation, variables, context, fetchPolicy: "no-cache" });
+  const reply = (await inTurn(send)).data?.runPluginOperation;
+  if (!reply) throw new CallError("no_reply", texts.noReply);
+  if (!reply.ok) throw new CallError(reply.code, reply.message);
+  return reply.replies.map((/** @type {any} */ one) => {
+    if (!one.ok) throw new CallError(one.code, one.message);
+    return one.value;
+  });
+}
+
+/**
+ * Return the value of one operation. A busy plugin is asked once more.
+ * @param {Shell} shell
+ * @param {string} op
+ * @param {object} [args]
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<any>}
+ * @throws {CallError}
+ */
+export async function call(shell, op, args = {}, signal = undefined) {
+  const ask = async () => (await callAll(shell, [{ op, ...args }], signal))[0];
+  try {
+    return await ask();
+  } catch (error) {
+    if (!(error instanceof CallError) || error.code !== "busy") throw error;
+    await pause(BUSY_WAIT_MS);
+    return ask();
+  }
+}
+
+/** @param {number} duration milliseconds */
+const pause = (duration) => new Promise((resolve) => setTimeout(resolve, duration));
+
+/**
+ * Make Stash's own page show what was written to a scene or an image.
+ * @param {Shell} shell
+ * @param {"FindScene" | "FindImage"} query
+ */
+export const refresh = (shell, query) =>
+  shell.api.utils.StashService.getClient().refetchQueries({ include: [query] });
+
+/**
+ * Queue a task of the plugin, follow it in the ring, and return its end.
+ * @param {Shell} shell
+ * @param {string} description
+ * @param {object} args
+ * @returns {Promise<{id: string, ended: Promise<string>}>} `ended` is a fault, or "" when it went well
+ */
+export async function startTask(shell, description, args) {
+  const { gql } = shell.api.libraries.Apollo;
+  const mutation = gql`
+    mutation HavenStart($plugin: ID!, $description: String, $args: Map) {
+      runPluginTask(plugin_id: $plugin, description: $description, args_map: $args)
+    }
+  `;
+  const variables = { plugin: shell.pluginId, description, args };
+  const client = shell.api.utils.StashService.getClient();
+  const { data } = await client.mutate({ mutation, variables });
+  const id = String(data.runPluginTask);
+  sessionStorage.setItem(STORED, JSON.stringify({ id, text: description }));
+  return { id, ended: follow(shell, id, description) };
+}
+
+/**
+ * Follow a job until it ends. The ring shows the last one that was started.
+ * @param {Shell} shell
+ * @param {string} id
+ * @param {string} text
+ */
+async function follow(shell, id, text) {
+  const { gql } = shell.api.libraries.Apollo;
+  const query = gql`
+    query HavenJob($id: ID!) {
+      findJob(input: { id: $id }) {
+        id
+        status
+        progress
+        error
+      }
+    }
+  `;
+  const client = shell.api.utils.StashService.getClient();
+  shell.task.set({ id, text, progress: null });
+  for (;;) {
+    const { data } = await client.query({ query, variables: { id }, fetchPolicy: "no-cache" });
+    const job = data.findJob;
+    const fault = ended(job);
+    if (fault !== null) {
+      if (shell.task.get()?.id === id) {
+        shell.task.set(null);
+        sessionStorage.removeItem(STORED);
+      }
+      return fault;
+    }
+    if (shell.task.get()?.id === id) shell.task.set({ id, text, progress: job.progress });
+    await pause(FOLLOW_MS);
+  }
+}
+
+/**
+ * Return null while a job goes on, "" when it ended well, else the fault. Stash forgets old jobs.
+ * @param {{status: string, error: string | null} | null} job
+ */
+function ended(job) {
+  if (!job || job.status === "FINISHED") return "";
+  if (job.status === "FAILED") return texts.taskFailed(job.error ?? "no reason given");
+  return job.status === "CANCELLED" ? texts.taskStopped : null;
+}
+
+/**
+ * Follow the task that was started before the page was loaded anew.
+ * @param {Shell} shell
+ */
+export function resume(shell) {
+  const stored = sessionStorage.getItem(STORED);
+  if (!stored) return undefined;
+  const { id, text } = JSON.parse(stored);
+  return follow(shell, id, text);
+}
+
+/**
+ * Return the position of Stash's player in seconds, or null when there is none. The player is made
+ * anew now and then, so it is never kept.
+ * @param {Shell} shell
+ */
+export const playerTime = (shell) => player(shell)?.currentTime() ?? null;
+
+/**
+ * Play from a position.
+ * @param {Shell} shell
+ * @param {number} seconds
+ */
+export function play(shell, seconds) {
+  const found = player(shell);
+  found?.currentTime(seconds);
+  found?.play();
+}
+
+/**
+ * @param {Shell} shell
+ * @returns {import("../plugin-api").Player | undefined}
+ */
+function player(shell) {
+  const found = shell.api.utils.InteractiveUtils?.getPlayer?.();
+  return found ?? /** @type {any} */ (document.getElementById("VideoJsPlayer"))?.player;
+}

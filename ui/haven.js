@@ -1,0 +1,275 @@
+/**
+ * The script that Stash always loads: it registers the places where the plugin shows itself. It
+ * asks nothing of the server; the modules below `app/` come when one of those places is used.
+ */
+(function () {
+  "use strict";
+
+  /** @typedef {import("./plugin-api").Shell} Shell */
+  /** @typedef {import("./plugin-api").Element} Element */
+
+  const VERSION = "2.0.0";
+  const PLUGIN_ID = "ahavenvlmconnector";
+  const KEY = "haven-vlm";
+  const ROUTE = `/plugins/${KEY}`;
+  const script = /** @type {HTMLScriptElement | null} */ (document.currentScript);
+  if (!window.PluginApi || !script) return;
+  const api = window.PluginApi;
+  const { React } = api;
+  const { Bootstrap, ReactRouterDOM } = api.libraries;
+  const h = React.createElement;
+  // The version is part of the path, so that a module never imports one of an older version.
+  const base = new URL(`assets/${VERSION}/`, script.src);
+
+  /** @type {Map<string, Promise<any>>} */
+  const loading = new Map();
+  /** @param {string} module */
+  function load(module) {
+    const known = loading.get(module);
+    if (known) return known;
+    const started = import(new URL(module, base).href);
+    loading.set(module, started);
+    started.catch(() => loading.delete(module));
+    return started;
+  }
+
+  /** @type {import("./plugin-api").TaskState | null} */
+  let running = null;
+  /** @type {Set<() => void>} */
+  const listeners = new Set();
+  /** @type {Shell} */
+  const shell = {
+    api,
+    pluginId: PLUGIN_ID,
+    version: VERSION,
+    load,
+    task: {
+      get: () => running,
+      set(task) {
+        running = task;
+        listeners.forEach((listener) => listener());
+      },
+      listen(listener) {
+        listeners.add(listener);
+        return () => void listeners.delete(listener);
+      },
+    },
+  };
+
+  /** An error inside it takes down this part of the page and no more, and names the plugin. */
+  class Boundary extends React.Component {
+    /** @param {any} props */
+    constructor(props) {
+      super(props);
+      this.state = { message: "" };
+    }
+    /** @param {unknown} error */
+    static getDerivedStateFromError(error) {
+      return { message: String(error instanceof Error ? error.message : error) || "unknown error" };
+    }
+    render() {
+      const { message } = /** @type {{message: string}} */ (this.state);
+      if (!message) return this.props.children ?? null;
+      const again = () => this.setState({ message: "" });
+      return h(
+        "div",
+        { className: "haven-error", role: "alert" },
+        `Haven VLM Connector cannot show this part: ${message}. The rest of Stash is not affected. `,
+        h("button", { type: "button", className: "btn btn-secondary btn-sm", onClick: again }, "Try again"),
+      );
+    }
+  }
+
+  /**
+   * Show a component of a module, which is loaded at the first use.
+   * @param {{module: string, [prop: string]: any}} props
+   */
+  function Lazy({ module, ...props }) {
+    const [state, setState] = React.useState(/** @type {{View?: any, error?: Error}} */ ({}));
+    React.useEffect(() => {
+      let isCurrent = true;
+      load(module).then(
+        (loaded) => isCurrent && setState({ View: loaded.default }),
+        (error) => isCurrent && setState({ error }),
+      );
+      return () => void (isCurrent = false);
+    }, [module]);
+    if (state.error) throw state.error;
+    return state.View
+      ? h(state.View, { shell, ...props })
+      : h("div", { className: "haven-loading text-muted" }, "Loading …");
+  }
+
+  /** @param {{module: string, [prop: string]: any}} props */
+  const Safe = (props) => h(Boundary, null, h(Lazy, props));
+
+  /**
+   * Return the props of a patched component: the arguments before the last one move with Stash's
+   * versions and with other plugins.
+   * @param {any[]} args
+   */
+  const first = (args) => args[0] ?? {};
+  /** @param {any[]} args */
+  const last = (args) => args[args.length - 1];
+
+  /**
+   * Add elements to the children of a container.
+   * @param {string} name
+   * @param {(props: any) => Element | null} make
+   */
+  function append(name, make) {
+    api.patch.before(name, (...args) => {
+      const props = first(args);
+      const added = make(props);
+      return [added ? { ...props, children: h(React.Fragment, null, props.children, added) } : props];
+    });
+  }
+
+  /**
+   * Start a task about items, after a dialogue that says what it does.
+   * @param {"scenes" | "images" | "galleries"} kind
+   * @param {readonly string[]} ids
+   */
+  const start = (kind, ids) => load("app/start.js").then((module) => module.open(shell, kind, ids));
+
+  // The scene: a tab, and an entry in the "…" menu.
+  append("ScenePage.Tabs", ({ scene }) =>
+    scene ? h(Bootstrap.Nav.Item, { key: KEY }, h(Bootstrap.Nav.Link, { eventKey: KEY }, "VLM")) : null,
+  );
+  append("ScenePage.TabContent", ({ scene, setTimestamp }) =>
+    scene
+      ? h(
+          Bootstrap.Tab.Pane,
+          { key: KEY, eventKey: KEY, mountOnEnter: true, unmountOnExit: true },
+          h(Safe, { module: "app/tab.js", key: scene.id, scene, setTimestamp }),
+        )
+      : null,
+  );
+
+  /**
+   * Return the tree with one more entry in the menu that belongs to the toggle `operation-menu`;
+   * the same tree when there is none.
+   * @param {any} node
+   * @param {Element} entry
+   * @returns {any}
+   */
+  function withEntry(node, entry) {
+    if (Array.isArray(node)) {
+      const changed = node.map((one) => withEntry(one, entry));
+      return changed.some((one, index) => one !== node[index]) ? changed : node;
+    }
+    if (!React.isValidElement(node)) return node;
+    const children = /** @type {any} */ (node.props).children;
+    const isMenu = (/** @type {any} */ part) => part?.type === Bootstrap.Dropdown.Menu;
+    if (Array.isArray(children) && children.some((part) => part?.props?.id === "operation-menu")) {
+      const extended = children.map((part) =>
+        isMenu(part) ? React.cloneElement(part, {}, part.props.children, entry) : part,
+      );
+      return React.cloneElement(node, {}, ...extended);
+    }
+    const changed = withEntry(children, entry);
+    if (changed === children) return node;
+    return React.cloneElement(node, {}, ...(Array.isArray(changed) ? changed : [changed]));
+  }
+  api.patch.after("ScenePage", (...args) => {
+    const { scene } = first(args);
+    if (!scene) return last(args);
+    const entry = h(
+      Bootstrap.Dropdown.Item,
+      { key: KEY, className: "bg-secondary text-white", onClick: () => start("scenes", [scene.id]) },
+      "Tag with VLM…",
+    );
+    return withEntry(last(args), entry);
+  });
+
+  /** @param {{image: {id: string}}} props */
+  function ImageBlock({ image }) {
+    const [isOpen, setOpen] = React.useState(false);
+    const toggle = () => setOpen(!isOpen);
+    return h(
+      "div",
+      { className: "haven-block" },
+      h(Bootstrap.Button, { variant: "secondary", size: "sm", "aria-expanded": isOpen, onClick: toggle }, "VLM"),
+      isOpen && h(Safe, { module: "app/image.js", key: image.id, image }),
+    );
+  }
+  api.patch.after("ImageDetailPanel", (...args) => {
+    const { image } = first(args);
+    const result = last(args);
+    return image ? h(React.Fragment, null, result, h(Boundary, null, h(ImageBlock, { image }))) : result;
+  });
+
+  /**
+   * Add an entry to a list's operations. Of two names that both exist, the inner one finds it there.
+   * @param {string} name
+   * @param {string} prop
+   * @param {(props: any) => any} make
+   */
+  function operation(name, prop, make) {
+    api.patch.before(name, (...args) => {
+      const props = first(args);
+      const entry = make(props);
+      const known = props[prop] ?? [];
+      const isThere = !entry || known.some((/** @type {any} */ one) => one.text === entry.text);
+      return [isThere ? props : { ...props, [prop]: [...known, entry] }];
+    });
+  }
+  const onSelection = (/** @type {"images" | "galleries"} */ kind) => () => ({
+    text: "Tag with VLM…",
+    isDisplayed: (/** @type {any} */ _r, /** @type {any} */ _f, /** @type {Set<string>} */ ids) => ids.size > 0,
+    onClick: (/** @type {any} */ _r, /** @type {any} */ _f, /** @type {Set<string>} */ ids) => start(kind, [...ids]),
+  });
+  for (const name of ["ImageList", "FilteredImageList"]) operation(name, "extraOperations", onSelection("images"));
+  for (const name of ["GalleryList", "FilteredGalleryList"]) operation(name, "extraOperations", onSelection("galleries"));
+  operation("GalleryImagesPanel", "extraOperations", ({ gallery }) =>
+    gallery && { text: "Tag this gallery with VLM…", isDisplayed: () => true, onClick: () => start("galleries", [gallery.id]) },
+  );
+
+  // Selected scenes: the list passes no ids, its cards do.
+  /** @type {Map<string, boolean>} */
+  const cards = new Map();
+  api.patch.before("SceneCard", (...args) => {
+    const props = first(args);
+    if (props.scene) cards.set(props.scene.id, !!props.selected);
+    return [props];
+  });
+  api.Event?.addEventListener("stash:location", () => cards.clear());
+  const selected = () => [...cards].filter(([, isSelected]) => isSelected).map(([id]) => id);
+  operation("SceneListOperations", "operations", ({ hasSelection }) => ({
+    text: "Tag with VLM…",
+    isDisplayed: () => !!hasSelection,
+    onClick: () => start("scenes", selected()),
+  }));
+
+  /** The link to the page, with a ring around it while a task runs. */
+  function NavItem() {
+    const [task, setTask] = React.useState(running);
+    React.useEffect(() => shell.task.listen(() => setTask(running)), []);
+    const text = task ? `VLM: ${task.text}` : "VLM";
+    const turn = task?.progress == null ? 25 : Math.round(task.progress * 100);
+    return h(
+      ReactRouterDOM.Link,
+      { className: "haven-nav nav-utility btn minimal", to: ROUTE, title: text, "aria-label": text },
+      h(
+        "svg",
+        { viewBox: "0 0 24 24", width: 22, height: 22, className: task ? "haven-ring is-running" : "haven-ring", "aria-hidden": true },
+        h("circle", { cx: 12, cy: 12, r: 10, pathLength: 100, strokeDasharray: task ? `${turn} 100` : "100 0" }),
+        h("path", { d: "M7 9l5 7 5-7" }),
+      ),
+    );
+  }
+  append("MainNavBar.UtilityItems", () => h(Boundary, { key: KEY }, h(NavItem)));
+
+  api.patch.instead("PluginSettings", (...args) => {
+    const props = first(args);
+    const rest = last(args)(props);
+    if (props.pluginID !== PLUGIN_ID) return rest;
+    const link = h(ReactRouterDOM.Link, { to: ROUTE, className: "btn btn-secondary" }, "Open Haven VLM Connector");
+    return h(React.Fragment, null, h("div", { className: "haven-block" }, link), rest);
+  });
+
+  api.register.route(ROUTE, () => h(Safe, { module: "app/page.js" }));
+
+  // A task that was started before the page was loaded anew is followed again.
+  if (sessionStorage.getItem("haven-task")) load("app/stash.js").then((module) => module.resume(shell));
+})();
