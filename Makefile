@@ -17,7 +17,11 @@ help: ## this list
 demo: .venv/.ready ## tags two generated videos through a sandbox Stash and two sandbox endpoints
 	$(BIN)/python -m sandbox.demo
 
-test: .venv/.ready ## all tests; ARGS="-k name" and the like are passed on
+# Without npm, the tests of the pages inside Stash are skipped and say so.
+tests/ui/node_modules/.package-lock.json: tests/ui/package-lock.json
+	@if command -v npm >/dev/null; then npm ci --prefix tests/ui --ignore-scripts --no-audit --no-fund --silent || true; fi
+
+test: .venv/.ready tests/ui/node_modules/.package-lock.json ## all tests; ARGS="-k name" and the like are passed on
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
 RUNS ?= 200
@@ -76,4 +80,4 @@ check-wheels: .venv/.ready ## every run-time dependency has wheels for Alpine an
 	$(BIN)/python -m tools.check_wheels
 
 clean: ## removes what the targets above made
-	rm -rf .venv .venv-pool .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info
+	rm -rf tests/ui/node_modules .venv .venv-pool .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info

@@ -7,6 +7,7 @@ import { CallError, call, refresh } from "./stash.js";
 /** @typedef {import("../contract").SceneEvidence} SceneEvidence */
 /** @typedef {import("../contract").SpanEvidence} SpanEvidence */
 /** @typedef {import("../contract").Decision} Decision */
+/** @typedef {import("../model/decisions.js").Review} Review */
 
 const TOGETHER_MS = 600;
 const MOST_KEPT = 20;
@@ -36,7 +37,7 @@ export class SceneReview {
   constructor(shell, scene) {
     this.shell = shell;
     this.scene = scene;
-    /** @type {import("../model/decisions.js").Review | null} */
+    /** @type {Review | null} */
     this.state = null;
     this.fault = "";
     this.hasSaved = false;
@@ -94,7 +95,7 @@ export class SceneReview {
     this.state = send(this.state);
     const decisions = this.state.sent;
     this.changed();
-    const isSent = await this.guard(async () => this.arrived(await this.write("decide", { decisions })));
+    const isSent = await this.guard(async () => this.arrived(await this.write(decisions)));
     if (!isSent && this.state) this.state = answered(this.state, this.state.saved);
     this.changed();
     await this.flush();
@@ -110,31 +111,32 @@ export class SceneReview {
     }
     this.isUndoing = true;
     this.changed();
-    await this.guard(async () => this.arrived(await this.write("undo_decision", {})));
+    await this.guard(async () => this.arrived(await this.write(null)));
     this.isUndoing = false;
     this.changed();
   }
 
   /**
-   * Return the evidence after a write. When the scene has changed, it is read anew, and the write
-   * is tried once more if the tags that it concerns are as they were.
-   * @param {string} op
-   * @param {{decisions?: readonly Decision[]}} args
+   * Return the evidence after decisions, or after the last one was undone (null). When the scene
+   * has changed, it is read anew, and decisions are sent once more if their tags are as they were.
+   * @param {readonly Decision[] | null} decisions
    * @returns {Promise<SceneEvidence>}
    */
-  async write(op, args) {
-    const state = /** @type {import("../model/decisions.js").Review} */ (this.state);
-    const { saved } = state;
-    const target = { scene: this.scene, ...args };
+  async write(decisions) {
+    const { saved } = /** @type {Review} */ (this.state);
+    const send = (/** @type {number} */ revision) =>
+      decisions
+        ? call(this.shell, "decide", { scene: this.scene, revision, decisions: [...decisions] })
+        : call(this.shell, "undo_decision", { scene: this.scene, revision });
     try {
-      return await call(this.shell, op, { ...target, revision: saved.revision });
+      return await send(saved.revision);
     } catch (error) {
       if (!(error instanceof CallError) || error.code !== "changed") throw error;
       const fresh = await call(this.shell, "scene", { id: this.scene });
-      this.state = { .../** @type {typeof state} */ (this.state), saved: fresh };
+      this.state = { .../** @type {Review} */ (this.state), saved: fresh };
       const changed = new Set(differences(saved, fresh));
-      if (!args.decisions || args.decisions.some((one) => changed.has(one.tag))) throw error;
-      return call(this.shell, op, { ...target, revision: fresh.revision });
+      if (!decisions || decisions.some((one) => changed.has(one.tag))) throw error;
+      return send(fresh.revision);
     }
   }
 

@@ -3,6 +3,10 @@
 import { texts } from "./texts.js";
 
 /** @typedef {import("../plugin-api").Shell} Shell */
+/** @typedef {import("../contract").BatchReply} BatchReply */
+/** @typedef {import("../contract").Call} Call */
+/** @typedef {import("../contract").Operation} Operation */
+/** @typedef {import("../contract").Operations} Operations */
 
 const API = 1;
 const MOST_AT_ONCE = 2;
@@ -46,50 +50,51 @@ async function inTurn(work) {
 }
 
 /**
- * Return the values of some operations, which the plugin runs in one process.
+ * Return the reply to one operation.
  * @param {Shell} shell
- * @param {readonly object[]} calls
+ * @param {Call} one
  * @param {AbortSignal} [signal] for reads only: the plugin is killed when the request ends
- * @returns {Promise<any[]>}
- * @throws {CallError} the first call that was refused
+ * @returns {Promise<any>}
+ * @throws {CallError}
  */
-export async function callAll(shell, calls, signal) {
+async function send(shell, one, signal) {
   const { gql } = shell.api.libraries.Apollo;
   const mutation = gql`
     mutation HavenPages($plugin: ID!, $args: Map) {
       runPluginOperation(plugin_id: $plugin, args: $args)
     }
   `;
-  const variables = { plugin: shell.pluginId, args: { mode: "pages", api: API, calls } };
+  const variables = { plugin: shell.pluginId, args: { mode: "pages", api: API, calls: [one] } };
   const context = signal ? { fetchOptions: { signal } } : {};
   const client = shell.api.utils.StashService.getClient();
-  const send = () => client.mutate({ mutation, variables, context, fetchPolicy: "no-cache" });
-  const reply = (await inTurn(send)).data?.runPluginOperation;
-  if (!reply) throw new CallError("no_reply", texts.noReply);
+  const work = () => client.mutate({ mutation, variables, context, fetchPolicy: "no-cache" });
+  /** @type {BatchReply | null | undefined} */
+  const batch = (await inTurn(work)).data?.runPluginOperation;
+  if (!batch) throw new CallError("unexpected", texts.noReply);
+  if (!batch.ok) throw new CallError(batch.code, batch.message);
+  const [reply] = batch.replies;
   if (!reply.ok) throw new CallError(reply.code, reply.message);
-  return reply.replies.map((/** @type {any} */ one) => {
-    if (!one.ok) throw new CallError(one.code, one.message);
-    return one.value;
-  });
+  return reply.value;
 }
 
 /**
  * Return the value of one operation. A busy plugin is asked once more.
+ * @template {Operation} Op
  * @param {Shell} shell
- * @param {string} op
- * @param {object} [args]
- * @param {AbortSignal} [signal]
- * @returns {Promise<any>}
+ * @param {Op} op
+ * @param {Operations[Op]["arguments"]} args
+ * @param {AbortSignal} [signal] for reads only: the plugin is killed when the request ends
+ * @returns {Promise<Operations[Op]["value"]>}
  * @throws {CallError}
  */
-export async function call(shell, op, args = {}, signal = undefined) {
-  const ask = async () => (await callAll(shell, [{ op, ...args }], signal))[0];
+export async function call(shell, op, args, signal) {
+  const one = /** @type {Call} */ ({ op, ...args });
   try {
-    return await ask();
+    return await send(shell, one, signal);
   } catch (error) {
     if (!(error instanceof CallError) || error.code !== "busy") throw error;
     await pause(BUSY_WAIT_MS);
-    return ask();
+    return send(shell, one, signal);
   }
 }
 

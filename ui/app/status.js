@@ -15,7 +15,7 @@ export default function Status({ shell }) {
   const [status, setStatus] = React.useState(/** @type {StatusValue | null} */ (null));
   const [fault, setFault] = React.useState("");
   React.useEffect(() => {
-    call(shell, "status").then(setStatus, (error) => setFault(error.message));
+    call(shell, "status", {}).then(setStatus, (error) => setFault(error.message));
   }, [shell]);
   if (fault) return h("p", { className: "text-danger", role: "alert" }, fault);
   const lines = status ? statusLines(status) : [texts.loading];
