@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from vlm_engine.store import SharedLock, readable, writing
     from vlm_engine.tagging.category_search import LEAST_COVERAGE
     from vlm_engine.tagging.results import image_dict, video_dict
+    from vlm_engine.video.read_frames import read_frames
     from vlm_engine.yaml_text import parse_yaml
 
 __version__ = "2.0.0"
@@ -148,6 +149,7 @@ __all__ = [
     "parse_setting",
     "parse_yaml",
     "placed",
+    "read_frames",
     "readable",
     "set_in",
     "setting_field",
@@ -173,6 +175,7 @@ _IMPORTED_ON_USE = (
     "engine",
     "checkup.frames_section",
     "checkup.frames",
+    "video.read_frames",
 )
 """The modules of the other names, the quickest to import first."""
 

@@ -17,6 +17,12 @@ def _status(context: PageContext, _: contract.Nothing) -> contract.Status:
     return status(context)
 
 
+def _frames(context: PageContext, arguments: contract.FramesArguments) -> contract.Frames:
+    from haven.pages.frames import frames
+
+    return frames(context, arguments)
+
+
 def _settings(context: PageContext, _: contract.Nothing) -> contract.SettingsValue:
     from haven.pages.settings import settings
 
@@ -45,6 +51,7 @@ def _run(context: PageContext, arguments: contract.RunArguments) -> contract.Run
 
 FUNCTIONS: Mapping[str, Callable[[PageContext, Any], Any]] = {
     "status": _status,
+    "frames": _frames,
     "settings": _settings,
     "change_settings": _change_settings,
     "runs": _runs,

@@ -9,6 +9,7 @@
 - ``decoder``: decode the frame at a time, and as little as possible besides
 - ``render``: a decoded frame as an upright sRGB picture; black bars
 - ``reader``: ``VideoReader``, which serves frames by their times
+- ``read_frames``: single frames as JPEGs, for pages that show them
 - ``self_test``: the decoders that are there, and a tiny video made and read back
 """
 
