@@ -19,7 +19,7 @@ export type Operation = keyof Operations;
 /** One call of a batch. */
 export type Call = { [Op in Operation]: { op: Op } & Operations[Op]["arguments"] }[Operation];
 
-export type Code = "bad_request" | "not_found" | "busy" | "changed" | "settings" | "stash" | "store" | "setup" | "updating" | "version" | "unexpected";
+export type Code = "bad_request" | "not_found" | "busy" | "changed" | "settings" | "stash" | "store" | "endpoint" | "setup" | "updating" | "version" | "unexpected";
 
 export type KeyState = "set" | "environment" | "none";
 

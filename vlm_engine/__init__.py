@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlm_engine.errors import (
     ArchiveError,
+    ClientError,
     ConfigError,
     MediaError,
     MediaNotFoundError,
@@ -47,9 +48,18 @@ from vlm_engine.watchdog import Readers
 
 if TYPE_CHECKING:
     from vlm_engine.checkup.agreement import FrameComparison
+    from vlm_engine.checkup.endpoint import check_endpoint, offered_models
     from vlm_engine.checkup.frames import VideoFile
     from vlm_engine.checkup.frames_section import frames_section
-    from vlm_engine.checkup.setup import check_setup, forecast_section
+    from vlm_engine.checkup.machine import machine_section
+    from vlm_engine.checkup.playback import EndpointSpeed
+    from vlm_engine.checkup.setup import (
+        Measurement,
+        SetupCheck,
+        check_setup,
+        forecast_section,
+        measurements,
+    )
     from vlm_engine.checkup.values import Finding, Section, SectionKind, Severity
     from vlm_engine.config.base import SettingsGroup, clean_name, placed
     from vlm_engine.config.by_name import (
@@ -88,9 +98,11 @@ __all__ = [
     "LEAST_COVERAGE",
     "ArchiveError",
     "Batcher",
+    "ClientError",
     "ConfigError",
     "Coverage",
     "EndpointConfig",
+    "EndpointSpeed",
     "EndpointStats",
     "EngineConfig",
     "Finding",
@@ -98,6 +110,7 @@ __all__ = [
     "ImageResult",
     "ImageTagInfo",
     "InMemoryFile",
+    "Measurement",
     "MediaError",
     "MediaNotFoundError",
     "MediaOutOfReachError",
@@ -114,6 +127,7 @@ __all__ = [
     "Section",
     "SectionKind",
     "SettingsGroup",
+    "SetupCheck",
     "Severity",
     "SharedLock",
     "Source",
@@ -131,6 +145,7 @@ __all__ = [
     "ZipEntry",
     "__version__",
     "addresses_in",
+    "check_endpoint",
     "check_once",
     "check_setup",
     "clean_descriptions",
@@ -144,7 +159,10 @@ __all__ = [
     "frames_section",
     "image_dict",
     "key_in",
+    "machine_section",
+    "measurements",
     "media_errors",
+    "offered_models",
     "parse",
     "parse_setting",
     "parse_yaml",
@@ -172,6 +190,7 @@ _IMPORTED_ON_USE = (
     "tagging.results",
     "tagging.category_search",
     "checkup.setup",
+    "checkup.endpoint",
     "engine",
     "checkup.frames_section",
     "checkup.frames",

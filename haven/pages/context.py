@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from haven.settings.plain import plain_text
 from haven.setup.paths import DATABASE, PLUGIN_ID
@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from haven.settings.settings import Settings
     from haven.stash.transport import StashClient
     from haven.stash.values import ServerInfo
+    from vlm_engine import Section
 
 _TIMEOUT_S = 10.0
+CheckStash: TypeAlias = "Callable[[PageContext], Section]"
+"""Returns what is found about Stash, its queue and the queued files. The tasks know that."""
 
 
 class PageContext:
@@ -27,8 +30,11 @@ class PageContext:
     Close it, or use it in ``with``.
     """
 
-    def __init__(self, connection: Mapping[str, Any], data_dir: Path) -> None:
+    def __init__(
+        self, connection: Mapping[str, Any], data_dir: Path, check_stash: CheckStash
+    ) -> None:
         self.data_dir = data_dir
+        self.check_stash = check_stash
         self._connection = connection
         self._closing = ExitStack()
 

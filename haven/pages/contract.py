@@ -22,13 +22,14 @@ Code: TypeAlias = Literal[
     "settings",
     "stash",
     "store",
+    "endpoint",
     "setup",
     "updating",
     "version",
     "unexpected",
 ]
-"""Kinds of failure. ``setup``: the plugin's packages are not installed yet. ``version``: the page
-must be loaded again.
+"""Kinds of failure. ``endpoint``: a model's server failed. ``setup``: the plugin's packages are not
+installed yet. ``version``: the page must be loaded again.
 """
 KeyState: TypeAlias = Literal["set", "environment", "none"]
 SpanState: TypeAlias = Literal["marker", "below", "wrong", "adjusted", "kept", "gone"]

@@ -12,7 +12,7 @@ from haven.pages.forms import parsed, to_json
 from haven.pages.operations import FUNCTIONS
 from haven.setup import INCOMPLETE
 from haven.stash.errors import ItemGoneError, JournalError, StashError
-from vlm_engine import ConfigError, StoreError, VLMEngineError
+from vlm_engine import ClientError, ConfigError, StoreError, VLMEngineError
 
 _MOST_CALLS = 32
 Reply = Mapping[str, Any]
@@ -67,6 +67,8 @@ def _code(error: StashError | VLMEngineError) -> Code:
             return "store"
         case StashError():
             return "stash"
+        case ClientError():
+            return "endpoint"
     return "unexpected"
 
 

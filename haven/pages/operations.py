@@ -37,6 +37,30 @@ def _change_settings(
     return change_settings(context, arguments)
 
 
+def _models(context: PageContext, arguments: contract.EndpointArguments) -> contract.Models:
+    from haven.pages.endpoints import models
+
+    return models(context, arguments)
+
+
+def _check(context: PageContext, arguments: contract.CheckArguments) -> contract.Sections:
+    from haven.pages.endpoints import check
+
+    return check(context, arguments)
+
+
+def _forecast(context: PageContext, _: contract.Nothing) -> contract.Sections:
+    from haven.pages.forecast import forecast
+
+    return forecast(context)
+
+
+def _tag_tree(context: PageContext, _: contract.Nothing) -> contract.TagTree:
+    from haven.pages.tags import tag_tree
+
+    return tag_tree(context)
+
+
 def _runs(context: PageContext, arguments: contract.RunsArguments) -> contract.RunList:
     from haven.pages.runs import runs
 
@@ -54,8 +78,12 @@ FUNCTIONS: Mapping[str, Callable[[PageContext, Any], Any]] = {
     "frames": _frames,
     "settings": _settings,
     "change_settings": _change_settings,
+    "models": _models,
+    "check": _check,
+    "forecast": _forecast,
     "runs": _runs,
     "run": _run,
+    "tag_tree": _tag_tree,
 }
 """The function of each operation. It takes the context and parsed arguments, and returns the
 value. It raises ``PageError``, ``StashError`` or ``VLMEngineError``.

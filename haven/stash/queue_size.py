@@ -26,18 +26,23 @@ class QueueCounts:
     images: int = 0
 
 
-def queue_size(client: StashClient, tag_names: Sequence[str]) -> QueueCounts:
-    """Return how many items carry one of these tags. Raises ``StashError``."""
+def queue_tag_ids(client: StashClient, tag_names: Sequence[str]) -> tuple[str, ...]:
+    """Return the ids of the tags with these names, or aliases. Raises ``StashError``."""
     found = client.ask(_TAGS, {"filter": _named(tag_names)})["findTags"]["tags"]
     wanted = set(map(tag_key, tag_names))
-    ids = [
+    return tuple(
         str(tag["id"])
         for tag in found
         if not wanted.isdisjoint(map(tag_key, (str(tag["name"]), *tag["aliases"])))
-    ]
+    )
+
+
+def queue_size(client: StashClient, tag_names: Sequence[str]) -> QueueCounts:
+    """Return how many items carry one of these tags. Raises ``StashError``."""
+    ids = queue_tag_ids(client, tag_names)
     if not ids:
         return QueueCounts()
-    tagged = {"tags": {"value": ids, "modifier": "INCLUDES", "depth": 0}}
+    tagged = {"tags": {"value": list(ids), "modifier": "INCLUDES", "depth": 0}}
     images = {**tagged, "OR": {"galleries_filter": tagged}}
     data = client.ask(_SIZES, {"scene": tagged, "image": images})
     return QueueCounts(*(int(data[kind]["count"]) for kind in ("scene", "image")))

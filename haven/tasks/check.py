@@ -6,22 +6,35 @@ Nothing is written to Stash.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
+from haven.pages.context import PageContext
+from haven.pages.measurements import keep_measurement
 from haven.report import by_severity, counted
 from haven.settings.layers import on_the_page
 from haven.settings.overlay import FILE, read_overlay, write_overlay
 from haven.setup.known_files import FileCheck, KnownFile, check_file
 from haven.setup.mapping import describe_rules, propose_rules
+from haven.setup.paths import PLUGIN_ID
+from haven.stash.handler import MediaHandler
 from haven.stash.values import Image, QueuedVideo, Scene
 from haven.tagger import Tagger, engine_config
 from haven.tasks import galleries
-from haven.tasks.context import FRAMES, WRITE, TaskContext, says_yes
+from haven.tasks.context import (
+    FRAMES,
+    WRITE,
+    RunRecord,
+    StashThread,
+    TaskContext,
+    says_yes,
+)
 from vlm_engine import (
     ConfigError,
     Finding,
@@ -30,10 +43,12 @@ from vlm_engine import (
     Readers,
     Section,
     SectionKind,
+    SetupCheck,
     Severity,
     check_setup,
     forecast_section,
     frames_section,
+    measurements,
 )
 
 _T = TypeVar("_T")
@@ -79,12 +94,13 @@ async def setup_sections(context: TaskContext) -> tuple[Section, ...]:
         stash = await _stash_section(context, queue)
         context.report(0.4)
         found = await endpoints
+        await asyncio.to_thread(_keep_measurements, context.store_path.parent, found)
     finally:
         endpoints.cancel()
     compared = await _compared(context, queue, frames, writes=writes) if frames else ()
     context.report(0.9)
     forecast = await forecast_section(
-        found,
+        found.measured,
         config,
         [video.duration_s for video in queue.videos],
         len(queue.image_ids),
@@ -93,6 +109,39 @@ async def setup_sections(context: TaskContext) -> tuple[Section, ...]:
     )
     context.report(1.0)
     return (*found.sections, stash, *compared, forecast)
+
+
+def _keep_measurements(data_dir: Path, found: SetupCheck) -> None:
+    for checked in found.endpoints:
+        keep_measurement(data_dir, checked.endpoint, next(measurements(checked), None))
+
+
+def stash_section_for_page(page: PageContext) -> Section:
+    """Return what is found about Stash, its queue and a sample of the queued files. Blocking.
+
+    Raises ``StashError``, and ``ConfigError`` for wrong settings.
+    """
+    settings = page.settings()
+    handler = MediaHandler(
+        page.client, page.store_path, settings.tag_names, vr_tag=page.server.vr_tag
+    )
+    with handler, contextlib.closing(StashThread()) as stash:
+        context = TaskContext(
+            settings=settings,
+            handler=handler,
+            stash=stash,
+            store_path=page.store_path,
+            server=page.server,
+            report=lambda _: None,
+            record=RunRecord("Check Set-up"),
+            arguments={},
+            plugin_id=PLUGIN_ID,
+        )
+        return asyncio.run(_read_and_check(context))
+
+
+async def _read_and_check(context: TaskContext) -> Section:
+    return await _stash_section(context, await _read_queue(context))
 
 
 def _frames_wanted(context: TaskContext) -> int:

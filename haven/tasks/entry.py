@@ -15,12 +15,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from haven.setup import INCOMPLETE, SetupError
 from haven.setup.bootstrap import ensure_dependencies
 from haven.setup.paths import DATABASE, default_data_dir
 from haven.setup.stash_log import StashLogHandler
+
+if TYPE_CHECKING:
+    from haven.pages.context import PageContext
+    from vlm_engine import Section
 
 PLUGIN_DIR = Path(__file__).resolve().parents[2]
 _log = logging.getLogger(__name__)
@@ -129,8 +133,14 @@ def _page_reply(request: StashRequest, sent: bytes, log: StashLogHandler) -> obj
     from haven.pages.context import PageContext
     from haven.pages.dispatch import answer
 
-    with PageContext(request.connection, data_dir) as context:
+    with PageContext(request.connection, data_dir, _check_stash) as context:
         return answer(request.arguments, context)
+
+
+def _check_stash(context: PageContext) -> Section:
+    from haven.tasks.check import stash_section_for_page
+
+    return stash_section_for_page(context)
 
 
 def _page_failure(code: str, message: str) -> object:

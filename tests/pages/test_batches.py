@@ -88,7 +88,7 @@ def test_a_state_needs_no_large_package(pages):
         "from haven.pages.context import PageContext\n"
         "from haven.pages.dispatch import answer\n"
         f"connection = {{'Host': '127.0.0.1', 'Port': {pages.stash.port}}}\n"
-        f"with PageContext(connection, Path({str(pages.plugin.parent)!r})) as context:\n"
+        f"with PageContext(connection, Path({str(pages.plugin.parent)!r}), None) as context:\n"
         "    batch = answer({'api': 1, 'calls': [{'op': 'status'}]}, context)\n"
         "json.dump([batch['replies'][0]['ok'], sorted(sys.modules)], sys.stdout)\n"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from statistics import median
@@ -101,6 +101,22 @@ async def check_endpoint(
     title = f"{endpoint.label} ({endpoint.base_url})"
     section = Section(SectionKind.ENDPOINT, title, tuple(findings))
     return EndpointCheck(endpoint, section, slots, examination)
+
+
+async def offered_models(
+    endpoint: EndpointConfig, model: ModelConfig
+) -> tuple[Mapping[str, bool | None], str]:
+    """Return whether each model that ``endpoint`` offers sees pictures, None where it does not say;
+    and the kind of server, "" if it is not known.
+
+    Raises ``ClientError`` if it lists no models, and ``ConfigError`` as ``check_endpoint``.
+    """
+    any_model = {"model_id": ""}
+    client = OpenAIClient(
+        endpoint.model_copy(update=any_model), card_model(model).model_copy(update=any_model)
+    )
+    async with aclosing(client):
+        return await client.offers(), client.capabilities.server
 
 
 async def _reached(client: OpenAIClient, endpoint: EndpointConfig) -> list[Finding]:

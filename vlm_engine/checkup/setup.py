@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from vlm_engine.checkup.endpoint import EndpointCheck, check_endpoint
-from vlm_engine.checkup.forecast import Forecast, ModelLoad, Workload, forecast, time_text
+from vlm_engine.checkup.forecast import (
+    EndpointSpeed,
+    Forecast,
+    ModelLoad,
+    Workload,
+    forecast,
+    time_text,
+)
 from vlm_engine.checkup.machine import machine_section
 from vlm_engine.checkup.values import Section, SectionKind, ok
 from vlm_engine.config.models import EngineConfig
@@ -18,11 +25,30 @@ from vlm_engine.store import AnswerStore
 
 
 @dataclass(frozen=True, slots=True)
+class Measurement:
+    """Speed of an endpoint that was checked, and the names of the models that answered."""
+
+    speed: EndpointSpeed
+    models: tuple[str, ...]
+
+
+def measurements(check: EndpointCheck) -> Iterator[Measurement]:
+    """Yield what was measured at an endpoint, if a run would use it."""
+    if (speed := check.speed) is not None:
+        yield Measurement(speed, tuple(sorted(check.found.models)))
+
+
+@dataclass(frozen=True, slots=True)
 class SetupCheck:
     """Results of a check: those of each endpoint in the order of the settings, and the machine."""
 
     endpoints: tuple[EndpointCheck, ...]
     machine: Section
+
+    @property
+    def measured(self) -> tuple[Measurement, ...]:
+        """Measurements of the endpoints that work."""
+        return tuple(each for check in self.endpoints for each in measurements(check))
 
     @property
     def sections(self) -> tuple[Section, ...]:
@@ -44,7 +70,7 @@ async def check_setup(config: EngineConfig, data_file: Path | None) -> SetupChec
 
 
 async def forecast_section(
-    check: SetupCheck,
+    measured: Sequence[Measurement],
     config: EngineConfig,
     lengths_s: Sequence[float],
     pictures: int,
@@ -53,16 +79,17 @@ async def forecast_section(
     at_once: int,
     start: datetime,
 ) -> Section:
-    """Return how long a queue will take on the endpoints that were checked.
+    """Return how long a queue will take on the endpoints that were measured.
 
     ``lengths_s``: the length of each video in seconds, or of some of them; then ``scenes`` is the
     number of all. ``pictures``: the number of stills.
     ``at_once`` videos are worked on at a time, from ``start`` on. Stored answers about earlier
     videos tell how many questions a video takes. Raises ``StoreError``.
     """
-    loads = await asyncio.to_thread(_loads, config, check)
+    answering = [name for each in measured for name in each.models]
+    loads = await asyncio.to_thread(_loads, config, answering)
     load = Workload(loads, lengths_s, scenes, pictures, at_once)
-    speeds = [speed for each in check.endpoints if (speed := each.speed) is not None]
+    speeds = [each.speed for each in measured]
     found = await asyncio.to_thread(forecast, load, speeds, config.search)
     findings = [
         ok(
@@ -96,18 +123,17 @@ def _queue_text(found: Forecast) -> str:
     )
 
 
-def _loads(config: EngineConfig, check: SetupCheck) -> list[ModelLoad]:
+def _loads(config: EngineConfig, answering: Sequence[str]) -> list[ModelLoad]:
     models = config.active_models().values()
     path = Path(config.store_path) if config.store_path else None
     if path is None or not path.exists():
         return [ModelLoad(len(model.tag_list)) for model in models]
-    answering = [name for each in check.endpoints for name in sorted(each.found.models)]
     with AnswerStore(path) as store:
         return [
             ModelLoad(
                 len(model.tag_list),
                 store.search_sizes(
-                    model.model_id or (answering or [""])[0], wording_fingerprint(model)
+                    model.model_id or next(iter(answering), ""), wording_fingerprint(model)
                 ),
             )
             for model in models

@@ -80,7 +80,7 @@ async def _forecast(config: EngineConfig, checked: SetupCheck, files: Sequence[F
     sampled = [videos[place * len(videos) // probed] for place in range(probed)]
     lengths_s = await asyncio.to_thread(_lengths, sampled, config.video.stall_s)
     return await forecast_section(
-        checked,
+        checked.measured,
         config,
         lengths_s,
         sum(isinstance(file, Picture) for file in files),

@@ -18,7 +18,8 @@ from typing import Any
 class Capabilities:
     """Abilities of one endpoint, as it states them; None or empty if it does not.
 
-    ``models``: the names it offers; ``sighted``: those that see pictures.
+    ``models``: the names it offers; ``sighted``: those that see pictures; ``blind``: those that
+    do not.
     ``model``: the model that the rest is about: the configured one, else the loaded one, else the
     first for conversation. ``names``: all names of that model, as listed.
     ``slots``: how many questions it works on at once.
@@ -37,6 +38,7 @@ class Capabilities:
     finishes_abandoned: bool = False
     model: str = ""
     sighted: tuple[str, ...] = ()
+    blind: tuple[str, ...] = ()
     loaded: bool | None = None
     server: str = ""
     names: tuple[str, ...] = ()
@@ -402,6 +404,7 @@ def _capabilities(offers: list[Offer], model: str, server: _Server | None) -> Ca
         finishes_abandoned=server is _LITELLM,
         model=model or chosen.name,
         sighted=tuple(offer.name for offer in named if offer.vision),
+        blind=tuple(offer.name for offer in named if offer.vision is False),
         loaded=chosen.loaded,
         server=server.name if server else "",
         names=chosen.names,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -184,6 +184,15 @@ class OpenAIClient(Client):
             raise from_response(response, self._target())
         offers = discovery.listed_models({"data": models})
         return self._shown_names(tuple(dict.fromkeys(each.name for each in offers if each.name)))
+
+    async def offers(self) -> Mapping[str, bool | None]:
+        """Return whether each model that the endpoint offers sees pictures; None where it does
+        not say. Names are without the key. Raises as ``check``.
+        """
+        names = await self.check()
+        found = await self.discover()
+        sees = {**dict.fromkeys(found.blind, False), **dict.fromkeys(found.sighted, True)}
+        return {quoted(name, self._key): sees.get(name) for name in names}
 
     async def model_name(self) -> str:
         """Return the configured model, or the one that the endpoint offers. See ``check``."""
