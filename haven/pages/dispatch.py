@@ -11,11 +11,28 @@ from haven.pages.errors import BadRequestError, PageError
 from haven.pages.forms import parsed, to_json
 from haven.pages.operations import FUNCTIONS
 from haven.setup import INCOMPLETE
-from haven.stash.errors import ItemGoneError, JournalError, StashError
+from haven.stash.errors import (
+    ChangedMeanwhileError,
+    ItemGoneError,
+    JournalBusyError,
+    JournalError,
+    StashError,
+)
 from vlm_engine import ClientError, ConfigError, StoreError, VLMEngineError
 
 _MOST_CALLS = 32
 Reply = Mapping[str, Any]
+_CODES: tuple[tuple[type[Exception], Code], ...] = (
+    (ItemGoneError, "not_found"),
+    (ChangedMeanwhileError, "changed"),
+    (JournalBusyError, "busy"),
+    (ConfigError, "settings"),
+    (JournalError, "store"),
+    (StoreError, "store"),
+    (StashError, "stash"),
+    (ClientError, "endpoint"),
+)
+"""Errors with the code that the page gets. The first kind that fits counts."""
 
 
 def failure(code: Code, message: str) -> Reply:
@@ -58,18 +75,7 @@ def _value(call: object, place: str, context: PageContext) -> Any:
 
 
 def _code(error: StashError | VLMEngineError) -> Code:
-    match error:
-        case ItemGoneError():
-            return "not_found"
-        case ConfigError():
-            return "settings"
-        case JournalError() | StoreError():
-            return "store"
-        case StashError():
-            return "stash"
-        case ClientError():
-            return "endpoint"
-    return "unexpected"
+    return next((code for kind, code in _CODES if isinstance(error, kind)), "unexpected")
 
 
 def _failed(code: Code, message: str) -> Reply:

@@ -73,6 +73,32 @@ def _run(context: PageContext, arguments: contract.RunArguments) -> contract.Run
     return run(context, arguments)
 
 
+def _scene(context: PageContext, arguments: contract.ItemArguments) -> contract.SceneEvidence:
+    from haven.pages.evidence import scene
+
+    return scene(context, arguments)
+
+
+def _image(context: PageContext, arguments: contract.ItemArguments) -> contract.ImageEvidence:
+    from haven.pages.evidence import image
+
+    return image(context, arguments)
+
+
+def _decide(context: PageContext, arguments: contract.DecideArguments) -> contract.SceneEvidence:
+    from haven.pages.decisions import decide
+
+    return decide(context, arguments)
+
+
+def _undo_decision(
+    context: PageContext, arguments: contract.UndoArguments
+) -> contract.SceneEvidence:
+    from haven.pages.decisions import undo_decision
+
+    return undo_decision(context, arguments)
+
+
 FUNCTIONS: Mapping[str, Callable[[PageContext, Any], Any]] = {
     "status": _status,
     "frames": _frames,
@@ -84,6 +110,10 @@ FUNCTIONS: Mapping[str, Callable[[PageContext, Any], Any]] = {
     "runs": _runs,
     "run": _run,
     "tag_tree": _tag_tree,
+    "scene": _scene,
+    "image": _image,
+    "decide": _decide,
+    "undo_decision": _undo_decision,
 }
 """The function of each operation. It takes the context and parsed arguments, and returns the
 value. It raises ``PageError``, ``StashError`` or ``VLMEngineError``.

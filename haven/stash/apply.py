@@ -5,7 +5,7 @@ earlier change.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias, TypeVar
 
@@ -97,7 +97,7 @@ class ItemWriter:
                 return plan_release(item, known, options)
             return plan_results(item, info, known_of(self._journal, item), known, options)
 
-        return self._change(run_id, found, plan)
+        return self.change(run_id, found, plan)
 
     def preview(
         self, found: Mapping[ItemRef, TagInfo], options: PlanOptions
@@ -131,7 +131,7 @@ class ItemWriter:
     def remove(self, run_id: int, items: Iterable[ItemRef]) -> dict[ItemRef, Fate]:
         """Remove what the plugin made, as far as it is as the plugin left it."""
         with self._journal.only_writer():
-            return self._change(
+            return self.change(
                 run_id, items, lambda item: plan_removal(item, known_of(self._journal, item))
             )
 
@@ -157,7 +157,7 @@ class ItemWriter:
             found, kept_back[item.ref] = plan_undo(item, facts, known_of(self._journal, item))
             return found
 
-        fates = self._change(run_id, plans, plan)
+        fates = self.change(run_id, plans, plan)
         with self._journal.transaction():
             for item, fate in fates.items():
                 if isinstance(fate, ItemChange):
@@ -194,7 +194,7 @@ class ItemWriter:
                 for item, reason in reasons.items():
                     self._journal.note_failure(run_id, item, reason)
             (tag,) = self._tags.ensure([errored]).values()
-            fates = self._change(run_id, reasons, lambda item: plan_addition(item, tag))
+            fates = self.change(run_id, reasons, lambda item: plan_addition(item, tag))
         for gone in [fate for fate in fates.values() if isinstance(fate, ItemGoneError)]:
             _log.info("%s", gone)
         return {item: fate for item, fate in fates.items() if not isinstance(fate, ItemGoneError)}
@@ -203,16 +203,22 @@ class ItemWriter:
         names = dict.fromkeys(name for info in found for name in names_to_find(info))
         return self._tags.find([*options.names.all(), *names])
 
-    def _change(self, run_id: int, items: Iterable[ItemRef], plan: Planner) -> dict[ItemRef, Fate]:
+    def change(self, run_id: int, items: Iterable[ItemRef], plan: Planner) -> dict[ItemRef, Fate]:
         """Plan and carry out a change of each item, after finishing what an earlier one left
-        half-written.
+        half-written. The caller is the only writer.
         """
         wanted = tuple(items)
-        self._complete(self._journal.unfinished(wanted))
+        self.complete(wanted)
         fates: dict[ItemRef, Fate] = {}
         for batch in _batches(wanted, lambda item: item):
             fates |= self._change_batch(run_id, batch, plan)
         return fates
+
+    def complete(self, items: Collection[ItemRef]) -> None:
+        """Finish what earlier changes of these items left half-written. The caller is the only
+        writer.
+        """
+        self._complete(self._journal.unfinished(items))
 
     def _change_batch(
         self, run_id: int, wanted: Sequence[ItemRef], plan: Planner

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +111,15 @@ class OwnedMarker:
             and same_time(marker.end_s, self.end_s)
         )
 
+    def is_like(self, other: OwnedMarker) -> bool:
+        """Return True if both say the same of the same stretch, whatever their ids."""
+        return (
+            (self.title, self.primary_id) == (other.title, other.primary_id)
+            and frozenset(self.tag_ids) == frozenset(other.tag_ids)
+            and same_time(self.start_s, other.start_s)
+            and same_time(self.end_s, other.end_s)
+        )
+
     @staticmethod
     def of(marker: Marker, *, row: int = 0, asked: str = "", is_owned: bool = True) -> OwnedMarker:
         """Return the record of a marker as it is in Stash now."""
@@ -140,31 +150,120 @@ class Records:
     markers: tuple[OwnedMarker, ...] = ()
 
 
+class DecisionKind(StrEnum):
+    """The kinds of decision about a span: it is right, it is wrong, it is there but at other times,
+    and calling it wrong was wrong.
+    """
+
+    KEEP = "keep"
+    WRONG = "wrong"
+    ADJUST = "adjust"
+    BRING_BACK = "bring_back"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A decision of a person about a span of a scene, as the journal keeps it.
+
+    ``new_start_s`` and ``new_end_s``: the stretch that "adjust" set; else None.
+    ``marker_id``: the marker of the span, or empty. ``was_owned``: that marker was the plugin's.
+    ``model``: the model that saw the span. ``at_s``: seconds since the epoch.
+    ``id`` and ``plan_id``: its numbers in the journal, 0 if it has none; ``about``: the judgement
+    that "bring_back" takes back.
+    """
+
+    kind: DecisionKind
+    tag: OwnedTag
+    start_s: float
+    end_s: float
+    new_start_s: float | None = None
+    new_end_s: float | None = None
+    marker_id: str = ""
+    marker_made_s: float = 0.0
+    was_owned: bool = False
+    model: str = ""
+    about: int = 0
+    at_s: float = 0.0
+    id: int = 0
+    plan_id: int = 0
+
+    @property
+    def stretches(self) -> tuple[tuple[float, float], ...]:
+        """The stretches of time, as (start, end), that it covers."""
+        first = (self.start_s, self.end_s)
+        if self.new_start_s is None or self.new_end_s is None:
+            return (first,)
+        return (first, (self.new_start_s, self.new_end_s))
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The judgements about one span of a tag. The latest one holds, for all of their stretches."""
+
+    latest: Judgement
+    stretches: tuple[tuple[float, float], ...]
+
+    @property
+    def is_wrong(self) -> bool:
+        """True if the tag is not there."""
+        return self.latest.kind is DecisionKind.WRONG
+
+    def concerns(self, later: Judgement) -> bool:
+        """Return True if a later judgement is about the same span."""
+        first, second = self.latest.tag, later.tag
+        if first.id != second.id and tag_key(first.name) != tag_key(second.name):
+            return False
+        is_marker = bool(later.marker_id) and later.marker_id == self.latest.marker_id
+        return is_marker or (later.start_s, later.end_s) in self.stretches
+
+    @staticmethod
+    def of(judgements: Iterable[Judgement]) -> tuple[Judged, ...]:
+        """Return judgements, oldest first, by span: the span that was judged last comes first."""
+        spans: list[Judged] = []
+        for one in judgements:
+            if one.kind is DecisionKind.BRING_BACK:
+                continue
+            same = next((span for span in spans if span.concerns(one)), Judged(one, ()))
+            later = Judged(one, tuple(dict.fromkeys((*same.stretches, *one.stretches))))
+            spans = [later, *(span for span in spans if span is not same)]
+        return tuple(spans)
+
+
 @dataclass(frozen=True, slots=True)
 class Owned:
     """The markers and tags of one item that the plugin put there and that are still there, by id.
 
     ``removed``: what a person removed or changed. It stays off in every later run, until they ask
-    for it.
+    for it. ``judged``: the spans that people judged. No run but one that they ask for changes them.
     """
 
     markers: Mapping[str, OwnedMarker] = field(default_factory=dict)
     tags: Mapping[str, OwnedTag] = field(default_factory=dict)
     removed: Records = Records()
+    judged: tuple[Judged, ...] = ()
 
     @staticmethod
-    def of(known: Records, removed: Records) -> Owned:
-        """Return those of ``known`` that the plugin put there, and what stays off."""
+    def of(known: Records, removed: Records, judged: tuple[Judged, ...] = ()) -> Owned:
+        """Return those of ``known`` that the plugin put there, what stays off, and what was
+        judged.
+        """
         return Owned(
             {marker.id: marker for marker in known.markers if marker.is_owned},
             {tag.id: tag for tag in known.tags if tag.is_owned},
             removed,
+            judged,
         )
 
     @property
     def tag_ids(self) -> frozenset[str]:
         """The ids of ``tags``."""
         return frozenset(self.tags)
+
+    def is_supported(self, tag: Tag) -> bool:
+        """Return True if a person judged a span of this tag as right, so that the item keeps
+        it.
+        """
+        return any(not span.is_wrong and span.latest.tag.is_tag(tag) for span in self.judged)
 
 
 def same_time(one: float | None, other: float | None) -> bool:
@@ -226,6 +325,23 @@ class PlannedMarker:
 
 
 @dataclass(frozen=True, slots=True)
+class MarkerMove:
+    """A marker, as it is, that gets another stretch of time. ``is_owned``: it is the plugin's
+    afterwards.
+    """
+
+    marker: OwnedMarker
+    start_s: float
+    end_s: float | None
+    is_owned: bool
+
+    @property
+    def moved(self) -> OwnedMarker:
+        """The marker afterwards."""
+        return replace(self.marker, start_s=self.start_s, end_s=self.end_s, is_owned=self.is_owned)
+
+
+@dataclass(frozen=True, slots=True)
 class ChangePlan:
     """Everything that is to change on one scene, image or gallery, decided before anything is
     written.
@@ -242,6 +358,8 @@ class ChangePlan:
     removing it is noticed.
     ``brings_back``: what people removed no longer stays off.
     ``stays_off`` and ``left_alone``: as in ``ItemChange``. Ids are empty if a plan has no such tag.
+    ``move``: markers that get other times. ``judgement``: the journal's number of the judgement
+    that the plan carries out, or 0; then the markers that it creates are a person's.
     """
 
     item: ItemRef
@@ -262,11 +380,14 @@ class ChangePlan:
     brings_back: bool = False
     stays_off: tuple[str, ...] = ()
     left_alone: tuple[str, ...] = ()
+    move: tuple[MarkerMove, ...] = ()
+    judgement: int = 0
 
     @property
     def is_empty(self) -> bool:
         """True if there is nothing to write."""
-        return not (self.add or self.create or self.destroy or self.remove or self.release)
+        adds = self.add or self.create or self.move
+        return not (adds or self.destroy or self.remove or self.release)
 
     @property
     def tags(self) -> tuple[PlannedTag, ...]:
@@ -311,6 +432,10 @@ class ChangePlan:
             raise KeyError(*missing)
         for part in ("destroy", "stood_tags", "stood_markers"):
             data[part] = [_read_owned(record) for record in data.get(part, ())]
+        data["move"] = [
+            {**_read_owned(move), "marker": _read_owned(move["marker"])}
+            for move in data.get("move", ())
+        ]
         return _plans().validate_python(data)
 
 

@@ -14,7 +14,9 @@
     ├── NotServedError               Stash does not serve a file
     ├── TagClashError                Stash takes two different tag names for one
     ├── ApplyError                   an item's results are not wholly in Stash; a group of causes
+    ├── ChangedMeanwhileError        a decision is about something that has changed
     └── JournalError                 the journal file cannot be used
+        └── JournalBusyError         another process keeps it from being written to
 
 The first three and ``JournalError`` end the whole batch, since no other item would fare better.
 Every other one concerns one item. No message ever holds an API key or a cookie.
@@ -123,5 +125,13 @@ class ApplyError(StashError, ExceptionGroup[StashError]):
         return "; ".join([self.message, *dict.fromkeys(str(cause) for cause in self.exceptions)])
 
 
+class ChangedMeanwhileError(StashError):
+    """A decision is about something that has changed since it was read. Nothing was written."""
+
+
 class JournalError(StashError):
     """The journal file cannot be used. The message names the file and the remedy."""
+
+
+class JournalBusyError(JournalError):
+    """Another process of the plugin keeps writing to Stash. Wait for it, or stop it."""

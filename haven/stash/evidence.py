@@ -5,13 +5,16 @@ Packed, a scene with 5,000 spans and 2,000 frames of 20 tags takes about 130 kB.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import Any
 
+from haven.stash.changes import Judgement
+from haven.stash.values import ItemSnapshot
 from vlm_engine import Span, Verdict
 
 _FORM = 1
@@ -113,6 +116,20 @@ class Evidence:
             tuple((start / 1000, end / 1000) for start, end in parts["gaps"]),
             looked_at_s,
         )
+
+
+def revision_of(
+    item: ItemSnapshot, evidence: Evidence | None, judgements: Sequence[Judgement]
+) -> int:
+    """Return a number that changes with anything that decisions about the item depend on."""
+    markers = sorted(
+        (one.id, one.title, one.start_s, one.end_s, one.primary.id, sorted(one.tag_ids))
+        for one in item.markers
+    )
+    looked_at_s = evidence.looked_at_s if evidence else None
+    decided = [(one.id, one.plan_id) for one in judgements]
+    content = repr((markers, sorted(item.tag_ids), looked_at_s, decided))
+    return int.from_bytes(hashlib.sha256(content.encode()).digest()[:6])  # JavaScript's numbers end
 
 
 def _packed_tag(seen: TagSeen) -> list[object]:

@@ -1,5 +1,5 @@
-"""Creating and destroying the markers of a scene: the requests, and their retries within one
-plan.
+"""Creating, moving and destroying the markers of a scene: the requests, and their retries within
+one plan.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from haven.stash.changes import OwnedMarker, PlannedMarker
+from haven.stash.changes import MarkerMove, OwnedMarker, PlannedMarker
 from haven.stash.errors import (
     StashError,
     StashLockedError,
@@ -28,6 +28,10 @@ _ROUNDS = 10
 _HOOKS_S = 4.0  # what other plugins may do with each marker before Stash replies
 
 _MADE = "{ id created_at primary_tag { id created_at } tags { id created_at } }"
+_UPDATE = (
+    "mutation MarkerUpdate($input: SceneMarkerUpdateInput!) {"
+    " sceneMarkerUpdate(input: $input) { id } }"
+)
 _DESTROY = "mutation MarkersDestroy($ids: [ID!]!) { sceneMarkersDestroy(ids: $ids) }"
 
 
@@ -108,6 +112,13 @@ class PlanMarkers:
             ).values()
             failed = self._create_round(missing)
         return list({str(error): error for error in (*refused, *failed.values())}.values())
+
+    def move(self, moves: Iterable[MarkerMove]) -> None:
+        """Give markers other times. Raises ``StashQueryError``."""
+        for move in moves:
+            times = {"seconds": move.start_s, "end_seconds": move.end_s}
+            self._client.ask(_UPDATE, {"input": {"id": move.marker.id, **times}}, work_s=_HOOKS_S)
+            self._journal.marker_moved(self._opened, move)
 
     def destroy(self) -> None:
         """Destroy the plan's obsolete markers, except those that people changed since. Raises

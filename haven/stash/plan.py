@@ -8,6 +8,7 @@ The rules:
   in the present tag list, and is no longer found.
 - A marker that a person made or changed stands for the event it covers: no other is put beside it.
 - What a person removed or changed is not added again.
+- A span that a person judged is as they judged it, also where it is found at other times.
 - A tag of the plugin that a person renamed in Stash stays, under its new name.
 """
 
@@ -16,11 +17,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from haven.settings.settings import TagNames
 from haven.stash.changes import (
     ChangePlan,
+    Judged,
     Owned,
     OwnedMarker,
     OwnedTag,
@@ -31,8 +32,13 @@ from haven.stash.changes import (
 from haven.stash.values import ItemSnapshot, Marker, Tag, same_making, tag_key
 from vlm_engine import ImageTagInfo, Span, VideoTagInfo
 
+if TYPE_CHECKING:
+    from haven.settings.settings import TagNames
+
 TagInfo: TypeAlias = VideoTagInfo | ImageTagInfo
 """The result for a scene, an image or a gallery: tags by category, and for a scene spans."""
+Stretch: TypeAlias = tuple[float, float | None]
+"""Start and end in seconds. The end of a point in time is None."""
 SAME_EVENT_IOU = 0.5
 
 
@@ -82,10 +88,10 @@ def plan_results(
     found = _Found(
         info, {**known, **renamed(item, owned)}, TagList.of(options.tag_list, names_to_find(info))
     )
-    tags = _plan_tags(
-        item, owned, found, frozenset(tag.id for tag in (tag_me, update_me, tagged, errored))
-    )
-    markers = _plan_markers(item, owned, found, parent) if options.create_markers else _MarkerPlan()
+    wanted = _wanted_markers(found, parent)
+    steering = frozenset(tag.id for tag in (tag_me, update_me, tagged, errored))
+    tags = _plan_tags(item, owned, found, steering, _judged_wrong(wanted, owned))
+    markers = _plan_markers(item, owned, found, wanted) if options.create_markers else _MarkerPlan()
     done = found.planned(names.tagged)
     has_done = done.id in item.tag_ids
     return ChangePlan.of(
@@ -127,8 +133,8 @@ def plan_release(item: ItemSnapshot, known: Mapping[str, Tag], options: PlanOpti
 
 
 def plan_removal(item: ItemSnapshot, owned: Owned) -> ChangePlan:
-    """Plan that everything of the plugin is removed. What people changed since must have been
-    disowned.
+    """Plan that everything of the plugin is removed, but for what people judged as right. What they
+    changed since must have been disowned.
     """
     return ChangePlan.of(
         item,
@@ -136,7 +142,9 @@ def plan_removal(item: ItemSnapshot, owned: Owned) -> ChangePlan:
         destroy=tuple(
             owned.markers[marker.id] for marker in item.markers if is_owned(marker, owned)
         ),
-        remove=tuple(tag for tag in item.tags if tag.id in owned.tag_ids),
+        remove=tuple(
+            tag for tag in item.tags if tag.id in owned.tag_ids and not owned.is_supported(tag)
+        ),
     )
 
 
@@ -199,14 +207,28 @@ class _TagPlan:
 
 
 def _plan_tags(
-    item: ItemSnapshot, owned: Owned, found: _Found, steering: frozenset[str]
+    item: ItemSnapshot,
+    owned: Owned,
+    found: _Found,
+    steering: frozenset[str],
+    wrong: frozenset[str],
 ) -> _TagPlan:
-    wanted = _unique_tags(map(found.planned, content_tags(found.info)))
-    lacking = [tag for tag in wanted if tag.id not in item.tag_ids]
-    off = [tag for tag in lacking if any(is_same(one, tag) for one in owned.removed.tags)]
+    """``wrong``: the identities of the tags of which every span was judged as wrong."""
+    found_tags = _unique_tags(map(found.planned, content_tags(found.info)))
+    wanted = [tag for tag in found_tags if _identity(tag) not in wrong]
+    lacking = [tag for tag in found_tags if tag.id not in item.tag_ids]
+    off = [
+        tag
+        for tag in lacking
+        if tag not in wanted or any(is_same(one, tag) for one in owned.removed.tags)
+    ]
     asked = {tag.id: tag.asked for tag in wanted}
     obsolete = [
-        tag for tag in item.tags if tag.id in owned.tag_ids - steering and tag.id not in asked
+        tag
+        for tag in item.tags
+        if tag.id in owned.tag_ids - steering
+        and tag.id not in asked
+        and not owned.is_supported(tag)
     ]
     remove = tuple(
         tag for tag in obsolete if found.looked_for.concerns(owned.tags[tag.id], tag.name)
@@ -238,15 +260,18 @@ class _MarkerPlan:
     left_alone: tuple[Marker, ...] = ()
 
 
-def _plan_markers(item: ItemSnapshot, owned: Owned, found: _Found, parent: Tag) -> _MarkerPlan:
+def _plan_markers(
+    item: ItemSnapshot, owned: Owned, found: _Found, all_wanted: Iterable[PlannedMarker]
+) -> _MarkerPlan:
     """Decide which markers to create, to keep in their place, and to destroy."""
     obsolete = [marker for marker in item.markers if is_owned(marker, owned)]
     of_persons = [marker for marker in item.markers if not is_owned(marker, owned)]
     create: list[PlannedMarker] = []
     off: list[PlannedMarker] = []
+    judged_right: list[PlannedMarker] = []
     kept: list[Marker] = []
     stood: dict[str, OwnedMarker] = {}
-    for wanted in _wanted_markers(found, parent):
+    for wanted in all_wanted:
         same = next((marker for marker in obsolete if wanted.is_written_as(marker)), None)
         if same:
             obsolete.remove(same)
@@ -256,6 +281,8 @@ def _plan_markers(item: ItemSnapshot, owned: Owned, found: _Found, parent: Tag) 
         ):
             kept.append(stand_in)
             stood[stand_in.id] = OwnedMarker.of(stand_in, asked=wanted.tag.asked, is_owned=False)
+        elif judged := _judged(wanted, owned):
+            (off if judged.is_wrong else judged_right).append(wanted)
         else:
             removed = any(_is_same_event(one, wanted) for one in owned.removed.markers)
             (off if removed else create).append(wanted)
@@ -264,12 +291,15 @@ def _plan_markers(item: ItemSnapshot, owned: Owned, found: _Found, parent: Tag) 
         for marker in obsolete
         if not found.looked_for.concerns(owned.markers[marker.id].primary, marker.primary.name)
     ]
-    # If a part of an event stays off, the markers that a person left of it cover the rest.
+    # If a part of an event stays off, or as it was judged, the markers that a person left of it
+    # cover the rest.
     kept += [
         marker
         for marker in obsolete
         if marker not in left
-        and any(_is_same_event(owned.markers[marker.id], wanted) for wanted in off)
+        and any(
+            _is_same_event(owned.markers[marker.id], wanted) for wanted in (*off, *judged_right)
+        )
     ]
     destroy = tuple(marker for marker in obsolete if marker not in left and marker not in kept)
     return _MarkerPlan(
@@ -383,9 +413,35 @@ def _is_same_event(marker: OwnedMarker, wanted: PlannedMarker) -> bool:
     """Return True if both have the same tag and overlap in time. A point in time extends to both
     sides.
     """
-    (start_s, end_s), (other_start_s, other_end_s) = _stretch(marker), _stretch(wanted)
-    overlap = max(start_s, other_start_s) < min(end_s, other_end_s)
-    return overlap and is_same(marker.primary, wanted.tag)
+    return overlap((marker.start_s, marker.end_s), (wanted.start_s, wanted.end_s)) and is_same(
+        marker.primary, wanted.tag
+    )
+
+
+def judged_as(tag: PlannedTag, stretch: Stretch, owned: Owned) -> Judged | None:
+    """Return the judgement that covers a stretch of a tag: of several the latest."""
+    return next(
+        (
+            judged
+            for judged in owned.judged
+            if any(overlap(one, stretch) for one in judged.stretches)
+            and is_same(judged.latest.tag, tag)
+        ),
+        None,
+    )
+
+
+def _judged(wanted: PlannedMarker, owned: Owned) -> Judged | None:
+    return judged_as(wanted.tag, (wanted.start_s, wanted.end_s), owned)
+
+
+def _judged_wrong(wanted: Iterable[PlannedMarker], owned: Owned) -> frozenset[str]:
+    """Return the identities of the tags of which every span was judged as wrong."""
+    is_wrong: dict[str, bool] = {}
+    for marker in wanted if owned.judged else ():
+        judged, tag = _judged(marker, owned), _identity(marker.tag)
+        is_wrong[tag] = is_wrong.get(tag, True) and judged is not None and judged.is_wrong
+    return frozenset(tag for tag, every in is_wrong.items() if every)
 
 
 def is_same(tag: OwnedTag, wanted: PlannedTag) -> bool:
@@ -400,7 +456,15 @@ def is_same(tag: OwnedTag, wanted: PlannedTag) -> bool:
     return named or (bool(tag.asked) and tag_key(tag.asked) == tag_key(wanted.asked))
 
 
-def _stretch(marker: OwnedMarker | PlannedMarker) -> tuple[float, float]:
-    if marker.end_s is None or marker.end_s <= marker.start_s:
-        return marker.start_s - POINT_SLACK_S, marker.start_s + POINT_SLACK_S
-    return marker.start_s, marker.end_s
+def overlap(one: Stretch, other: Stretch) -> bool:
+    """Return True if two stretches of time share some."""
+    (start_s, end_s), (other_start_s, other_end_s) = widened(one), widened(other)
+    return max(start_s, other_start_s) < min(end_s, other_end_s)
+
+
+def widened(stretch: Stretch) -> tuple[float, float]:
+    """Return a stretch of time. A point in time extends to both sides."""
+    start_s, end_s = stretch
+    if end_s is None or end_s <= start_s:
+        return start_s - POINT_SLACK_S, start_s + POINT_SLACK_S
+    return start_s, end_s

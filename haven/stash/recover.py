@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from haven.stash.changes import (
+    Judged,
+    MarkerMove,
     Owned,
     OwnedMarker,
     OwnedTag,
@@ -44,7 +46,7 @@ def adopt(
     """
     plan = opened.plan
     owned = journal.owned(item.ref)
-    known_ids = {*plan.before_marker_ids, *owned.markers}
+    known_ids = {*plan.before_marker_ids, *(one.id for one in journal.known(item.ref).markers)}
     fresh = [marker for marker in item.markers if marker.id not in known_ids]
     pairs = _pair(planned, fresh)
     added = plan.add if journal.has_begun(opened, ADDING) else ()
@@ -88,10 +90,32 @@ def catch_up(
     journal: Journal, opened: OpenPlan, item: ItemSnapshot, planned: Iterable[PlannedMarker]
 ) -> Adopted:
     """Note what of a plan is in Stash, and disown what people changed. Return as ``adopt``."""
+    _note_moves(journal, opened, item)
     adopted = adopt(journal, opened, item, planned)
     _note_what_went(journal, opened, item)
     disown_what_changed(journal, item)
     return adopted
+
+
+def left_to_move(opened: OpenPlan, item: ItemSnapshot) -> tuple[MarkerMove, ...]:
+    """Return the moves that a plan left behind has not made, of markers that nobody changed
+    since.
+    """
+    present = {marker.id: marker for marker in item.markers}
+    return tuple(
+        move
+        for move in opened.plan.move
+        if move.marker.id in present and move.marker.is_untouched(present[move.marker.id])
+    )
+
+
+def _note_moves(journal: Journal, opened: OpenPlan, item: ItemSnapshot) -> None:
+    """Note the moves of a plan that were made. Otherwise they would count as a person's change."""
+    present = {marker.id: marker for marker in item.markers}
+    for move in opened.plan.move:
+        marker = present.get(move.marker.id)
+        if marker is not None and move.moved.is_untouched(marker):
+            journal.marker_moved(opened, move)
 
 
 def _note_what_went(journal: Journal, opened: OpenPlan, item: ItemSnapshot) -> None:
@@ -119,7 +143,9 @@ def disown_what_changed(journal: Journal, item: ItemSnapshot) -> None:
 
 
 def known_of(journal: Journal, item: ItemSnapshot) -> Owned:
-    """Return what of the item is the plugin's now, and what people took off it. Write nothing."""
+    """Return what of the item is the plugin's now, what people took off it, and what they judged.
+    Write nothing.
+    """
     known, removed = journal.known(item.ref), journal.owned(item.ref).removed
     known = replace(known, markers=(*known.markers, *_moved(journal, item)))
     found = compare(known, item)
@@ -133,6 +159,7 @@ def known_of(journal: Journal, item: ItemSnapshot) -> Owned:
             tuple(filter(is_current, (*removed.tags, *found.off.tags))),
             tuple(filter(is_current, (*removed.markers, *found.off.markers))),
         ),
+        Judged.of(journal.judgements(item.ref, item.created_s)),
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from haven.stash.changes import ChangePlan, Owned, OwnedMarker, OwnedTag, PlannedMarker, PlannedTag
 from haven.stash.journal import PlanFacts
-from haven.stash.plan import stands_for
+from haven.stash.plan import judged_as, stands_for
 from haven.stash.values import ItemSnapshot, Marker, Tag, same_making
 
 
@@ -53,8 +53,8 @@ def plan_undo(
     stays as it is.
 
     ``owned``: all that is the plugin's on it; what people changed since must have been disowned.
-    What was removed is put back before what was made goes; the tag that queues the item is among
-    the first.
+    What people judged stays as they judged it. What was removed is put back before what was made
+    goes; the tag that queues the item is among the first.
     """
     if not same_making(item.created_s, facts.item_made_s):
         return ChangePlan.of(item, facts.parent), (
@@ -66,7 +66,7 @@ def plan_undo(
         for marker in item.markers
         if marker.id not in owned.markers and marker.id not in facts.before_marker_ids
     ]
-    create, in_the_way = _to_put_back(facts.taken_markers, new_by_people)
+    create, in_the_way = _to_put_back(facts.taken_markers, new_by_people, owned)
     current = {tag.id: tag for tag in item.tags}
     plan = ChangePlan.of(
         item,
@@ -78,7 +78,11 @@ def plan_undo(
         ),
         create=create,
         destroy=facts.made,
-        remove=tuple(current[tag.id] for tag in facts.put if tag.id in current),
+        remove=tuple(
+            current[tag.id]
+            for tag in facts.put
+            if tag.id in current and not owned.is_supported(current[tag.id])
+        ),
         undoes=facts.plan_id,
     )
     lost = [_lost_marker(marker, present) for marker in facts.lost_markers]
@@ -86,7 +90,7 @@ def plan_undo(
 
 
 def _to_put_back(
-    taken: Iterable[OwnedMarker], new_by_people: Sequence[Marker]
+    taken: Iterable[OwnedMarker], new_by_people: Sequence[Marker], owned: Owned
 ) -> tuple[tuple[PlannedMarker, ...], tuple[str, ...]]:
     create, in_the_way = [], []
     for marker in taken:
@@ -97,6 +101,10 @@ def _to_put_back(
         if any(stands_for(other, wanted) for other in new_by_people):
             in_the_way.append(
                 f"the marker {_named(marker)} was not put back: somebody has made one there since"
+            )
+        elif judged_as(tag, (marker.start_s, marker.end_s), owned):
+            in_the_way.append(
+                f"the marker {_named(marker)} was not put back: somebody judged what is there"
             )
         else:
             create.append(wanted)

@@ -1,10 +1,10 @@
 """Carrying out change plans, in an order that can be cut off anywhere without losing or doubling
 anything.
 
-1. Create missing tags and new markers. 2. Add tags. 3. Remove what is obsolete: markers, tags, and
-with the very last request the tag that queues the item. If a step of a plan fails, nothing is
-removed for it, and its item stays queued. Plans for many items are carried out together: those that
-add or remove the same tags share their requests.
+1. Create missing tags and new markers, and move markers. 2. Add tags. 3. Remove what is obsolete:
+markers, tags, and with the very last request the tag that queues the item. If a step of a plan
+fails, nothing is removed for it, and its item stays queued. Plans for many items are carried out
+together: those that add or remove the same tags share their requests.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from haven.items import ItemKind
-from haven.stash.changes import ChangePlan, PlannedMarker, PlannedTag
+from haven.stash.changes import ChangePlan, MarkerMove, PlannedMarker, PlannedTag
 from haven.stash.errors import (
     ApplyError,
     ItemGoneError,
@@ -30,6 +30,7 @@ from haven.stash.recover import (
     Adopted,
     catch_up,
     left_to_create,
+    left_to_move,
     taken_off_since,
 )
 from haven.stash.tags import Failures, PlanTags, TagCache, Tagging, batches
@@ -52,6 +53,7 @@ class _Work:
     opened: OpenPlan
     present: frozenset[str]
     to_create: tuple[PlannedMarker, ...] = ()
+    to_move: tuple[MarkerMove, ...] = ()
     taken_off: tuple[PlannedTag, ...] = ()
     adopted: Adopted = field(default_factory=lambda: Adopted((), ()))
     causes: list[StashError] = field(default_factory=list)
@@ -84,7 +86,8 @@ class Writing:
         self._tags = PlanTags(tags, journal)
         self._journal = journal
         self._works = [
-            _Work(one, frozenset(one.plan.before_tag_ids), one.plan.create) for one in opened
+            _Work(one, frozenset(one.plan.before_tag_ids), one.plan.create, one.plan.move)
+            for one in opened
         ]
         self._keeps_queued = False
         self._kind = opened[0].plan.item.kind if opened else ItemKind.SCENE
@@ -118,11 +121,13 @@ class Writing:
                     continue
                 work.adopted = catch_up(self._journal, work.opened, item, work.plan.create)
                 work.to_create = left_to_create(self._journal, work.opened, item)
+                work.to_move = left_to_move(work.opened, item)
                 work.taken_off = taken_off_since(self._journal, work.opened)
                 work.present = item.tag_ids
 
     def _finish(self) -> dict[int, StashError]:
         self._create_markers()
+        self._move_markers()
         self._add_tags([work for work in self._left() if self._tags_to_add(work)])
         self._remove_obsolete([work for work in self._left() if not work.causes])
         self._note_failed()
@@ -156,6 +161,15 @@ class Writing:
                     self._fail(work, "create markers", error)
             except ItemGoneError:
                 work.is_gone = True
+
+    def _move_markers(self) -> None:
+        for work in self._left():
+            try:
+                self._markers(work).move(work.to_move)
+            except ItemGoneError:
+                work.is_gone = True
+            except StashQueryError as error:
+                self._fail(work, "move markers", error)
 
     def _add_tags(self, works: Sequence[_Work]) -> None:
         with self._journal.transaction():

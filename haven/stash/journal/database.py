@@ -125,6 +125,10 @@ class JournalDatabase:
         """Make one change within ``writing``. Return the number of changed rows."""
         return self._db.execute(sql, values).rowcount
 
+    def execute_insert(self, sql: str, *values: object) -> int:
+        """Insert one row within ``writing``, and return its number."""
+        return self._db.execute(sql, values).lastrowid or 0
+
     def execute_each(self, sql: str, rows: Iterable[Row]) -> None:
         """Make the same change for each of ``rows``, within ``writing``."""
         self._db.executemany(sql, rows)

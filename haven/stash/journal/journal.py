@@ -8,12 +8,21 @@ import logging
 import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from haven.items import ItemKind, ItemRef
-from haven.stash.changes import ChangePlan, Owned, OwnedMarker, OwnedTag, Records
-from haven.stash.errors import JournalError
+from haven.stash.changes import (
+    ChangePlan,
+    DecisionKind,
+    Judgement,
+    MarkerMove,
+    Owned,
+    OwnedMarker,
+    OwnedTag,
+    Records,
+)
+from haven.stash.errors import JournalBusyError
 from haven.stash.evidence import Evidence
 from haven.stash.journal.database import JournalDatabase, Lock, Row
 from haven.stash.journal.runs import RunLog
@@ -35,6 +44,10 @@ _MARKER_COLUMNS = (
 )
 _TAG_COLUMNS = f"tag_id, name, asked, made, {_ITEM_MADE}, ours"
 """The columns in the order of the fields of ``OwnedMarker`` and ``OwnedTag``."""
+_JUDGEMENT_COLUMNS = (
+    "kind, tag_id, name, asked, tag_made, start_s, end_s, new_start_s, new_end_s, marker_id,"
+    " marker_made, was_ours, model, about, at, id, plan_id"
+)
 _TAGS, _MARKERS = "journal_tags", "journal_markers"
 _ON_ITEM = {
     _TAGS: "kind = ? AND item_id = ?",
@@ -116,12 +129,12 @@ class Journal:
         """Keep every other process from writing to Stash while the block runs.
 
         A plan that is open inside the block was therefore left behind by a process that is gone.
-        Raises ``JournalError`` when another process does not release the lock in time.
+        Raises ``JournalBusyError`` when another process does not release the lock in time.
         """
         with self._db.explained():
             is_mine = self._writer.acquire(self._patience_s)
         if not is_mine:
-            raise JournalError(
+            raise JournalBusyError(
                 f"the journal {self._db.path} is in use: another process of the plugin has "
                 "been writing"
                 f" for {self._patience_s:g} s: stop it, then start again"
@@ -153,12 +166,11 @@ class Journal:
     def open_plan(self, run_id: int, plan: ChangePlan, item_made_s: float = 0.0) -> OpenPlan:
         """Write the plan to disk. Call this before the first write of it to Stash."""
         with self.transaction():
-            self._db.execute(
+            number = self._db.execute_insert(
                 "INSERT INTO journal_plans (run_id, kind, item_id, plan, opened, item_made)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
                 run_id, *_columns(plan.item), plan.to_json(), time.time(), item_made_s,
             )  # fmt: skip
-            ((number,),) = self._db.rows("SELECT last_insert_rowid()")
             opened = OpenPlan(number, plan, item_made_s)
             known = self.known(plan.item) if plan.stood_tags or plan.stood_markers else Records()
             self._insert_tags(opened, [tag for tag in plan.stood_tags if tag not in known.tags])
@@ -167,11 +179,14 @@ class Journal:
             )
             if plan.brings_back:
                 self._recall(opened)
+            if plan.judgement:
+                sql = "UPDATE journal_judgements SET plan_id = ? WHERE id = ?"
+                self._db.execute(sql, number, plan.judgement)
         return opened
 
     def close_plan(self, opened: OpenPlan, outcome: str) -> None:
         """Note that nothing more will come of a plan. "done" also marks the plan that it undoes as
-        undone.
+        undone; otherwise the judgement that it carries out does not hold.
         """
         with self.transaction():
             self._db.execute(
@@ -180,6 +195,8 @@ class Journal:
             )  # fmt: skip
             if opened.plan.undoes and outcome == "done":
                 self.set_undone(opened.plan.undoes)
+            if opened.plan.judgement and outcome != "done":
+                self.take_back(opened.plan.judgement)
 
     def unfinished(self, items: Collection[ItemRef] | None = None) -> tuple[OpenPlan, ...]:
         """Return the plans that are still open, oldest first, of these items or of all."""
@@ -220,9 +237,12 @@ class Journal:
 
     def markers_created(self, opened: OpenPlan, markers: Iterable[OwnedMarker]) -> None:
         """Note markers as the plugin's. One with a ``row`` revives that row, which an earlier plan
-        made.
+        made. Those of a judgement are a person's.
         """
-        created = tuple(markers)
+        created = tuple(
+            replace(one, is_owned=not opened.plan.judgement) if not one.row else one
+            for one in markers
+        )
         with self.transaction():
             self._db.execute_each(
                 "UPDATE journal_markers SET marker_id = ?, primary_id = ?, tag_ids = ?, made = ?,"
@@ -235,6 +255,21 @@ class Journal:
             )  # fmt: skip
             self._insert_markers(opened, [one for one in created if not one.row])
             self.note(opened, "create markers", f"{len(created)} created")
+
+    def marker_moved(self, opened: OpenPlan, move: MarkerMove) -> None:
+        """Note that the plan gave a marker other times."""
+        self._set_marker(
+            opened.plan.item,
+            move.marker.id,
+            "start_s = ?, end_s = ?, ours = ?",
+            move.start_s,
+            move.end_s,
+            move.is_owned,
+        )
+
+    def give_marker(self, item: ItemRef, marker_id: str, *, is_owned: bool) -> None:
+        """Note that a marker on the scene is the plugin's, or a person's, from now on."""
+        self._set_marker(item, marker_id, "ours = ?", is_owned)
 
     def markers_removed(self, opened: OpenPlan, marker_ids: Iterable[str]) -> None:
         """Note that the plan removed these markers of the plugin."""
@@ -352,7 +387,58 @@ class Journal:
             if rows
             else ()
         )
-        return (*self._markers("plan_id = ? AND ours", opened.id), *revived)
+        made = "plan_id = ? AND (ours OR ?)"
+        return (*self._markers(made, opened.id, bool(opened.plan.judgement)), *revived)
+
+    # What people decided.
+
+    def judge(self, item: ItemRef, judgement: Judgement, item_made_s: float) -> int:
+        """Note a judgement and return its number. Call this in a transaction with its plan."""
+        tag, number = judgement.tag, judgement.about or None
+        return self._db.execute_insert(
+            "INSERT INTO journal_judgements (scene_id, kind, asked, tag_id, name, tag_made,"
+            " start_s, end_s, new_start_s, new_end_s, marker_id, marker_made, was_ours, model, at,"
+            " item_made, about) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            item.id, judgement.kind.value, tag.asked, tag.id, tag.name, tag.made_s,
+            judgement.start_s, judgement.end_s, judgement.new_start_s, judgement.new_end_s,
+            judgement.marker_id, judgement.marker_made_s, judgement.was_owned, judgement.model,
+            time.time(), item_made_s, number,
+        )  # fmt: skip
+
+    def judgements(self, item: ItemRef, item_made_s: float = 0.0) -> tuple[Judgement, ...]:
+        """Return the judgements about a scene that hold, oldest first. None of another scene of
+        this id.
+        """
+        rows = self._db.rows(
+            f"SELECT item_made, {_JUDGEMENT_COLUMNS} FROM journal_judgements"
+            " WHERE ? = 'scene' AND scene_id = ? AND undone IS NULL ORDER BY at, id",
+            *_columns(item),
+        )
+        return tuple(_judgement_of(row[1:]) for row in rows if same_making(row[0], item_made_s))
+
+    def judgement(self, number: int) -> Judgement:
+        """Return a judgement, also one that does not hold."""
+        sql = f"SELECT {_JUDGEMENT_COLUMNS} FROM journal_judgements WHERE id = ?"
+        (row,) = self._db.rows(sql, number)
+        return _judgement_of(row)
+
+    def take_back(self, judgement: int, *, holds: bool = False) -> None:
+        """Note that a judgement does not hold any more, or that it holds again."""
+        with self.transaction():
+            self._db.execute(
+                "UPDATE journal_judgements SET undone = ? WHERE id = ?",
+                None if holds else time.time(), judgement,
+            )  # fmt: skip
+
+    def plan_of(self, plan_id: int) -> ChangePlan:
+        """Return a plan by its number."""
+        ((text,),) = self._db.rows("SELECT plan FROM journal_plans WHERE id = ?", plan_id)
+        return self._parse(text)
+
+    def run_of(self, plan_id: int) -> int:
+        """Return the number of the run that a plan belongs to."""
+        ((run_id,),) = self._db.rows("SELECT run_id FROM journal_plans WHERE id = ?", plan_id)
+        return int(run_id)
 
     # What was seen.
 
@@ -418,7 +504,7 @@ class Journal:
             item_made_s,
             plan.parent,
             frozenset(plan.before_marker_ids),
-            made=self._markers(made, plan_id),
+            made=self._made_by(plan_id, plan),
             lost_markers=self._markers(lost, plan_id),
             taken_markers=self._markers("gone_plan = ?", plan_id),
             put=self._tags(tags(made), plan_id),
@@ -428,6 +514,15 @@ class Journal:
                 "journal_released WHERE plan_id = ? AND back IS NULL ORDER BY rowid", plan_id
             ),
         )
+
+    def _made_by(self, plan_id: int, plan: ChangePlan) -> tuple[OwnedMarker, ...]:
+        """Return the markers of a plan that are as it made them. Those of a judgement are a
+        person's.
+        """
+        made = self._markers(
+            "plan_id = ? AND (ours OR ?) AND gone IS NULL", plan_id, bool(plan.judgement)
+        )
+        return tuple(one for one in made if one.is_owned or one.id not in plan.before_marker_ids)
 
     def _put_back(self, undone_plan: int, tag: Tag) -> None:
         # By name if no row has its id: a tag that was deleted meanwhile has been made again, with
@@ -530,6 +625,14 @@ class Journal:
             [(time.time(), by_plan, stays_off, *_columns(item), one) for one in ids],
         )
 
+    def _set_marker(self, item: ItemRef, marker_id: str, change: str, *values: object) -> None:
+        with self.transaction():
+            self._db.execute(
+                f"UPDATE {_MARKERS} SET {change}"
+                f" WHERE {_ON_ITEM[_MARKERS]} AND marker_id = ? AND gone IS NULL",
+                *values, *_columns(item), marker_id,
+            )  # fmt: skip
+
     def _write_each(self, sql: str, rows: list[Row]) -> None:
         if rows:
             with self.transaction():
@@ -570,6 +673,27 @@ def _marker_of(row: Row) -> OwnedMarker:
         item_made_s,
         tuple(map(float, tags_made.split())),
         bool(owned),
+    )
+
+
+def _judgement_of(row: Row) -> Judgement:
+    kind, tag_id, name, asked, tag_made_s, start_s, end_s, new_start_s, new_end_s = row[:9]
+    marker_id, marker_made_s, owned, model, about, at_s, number, plan_id = row[9:]
+    return Judgement(
+        DecisionKind(kind),
+        OwnedTag(tag_id, name, asked, tag_made_s),
+        start_s,
+        end_s,
+        new_start_s,
+        new_end_s,
+        marker_id,
+        marker_made_s,
+        bool(owned),
+        model,
+        about or 0,
+        at_s,
+        number,
+        plan_id or 0,
     )
 
 

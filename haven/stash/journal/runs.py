@@ -15,10 +15,12 @@ from haven.stash.errors import JournalError
 from haven.stash.journal.database import JournalDatabase, Lock
 from haven.stash.values import Run
 
+DECISIONS = "Decisions"
+"""The task of a run that carries out decisions about spans. *Undo Last Run* leaves it alone."""
 # A run that put something somewhere, or took something off, and is not itself an undoing.
-_UNDOABLE = """
+_UNDOABLE = f"""
 SELECT id, task, started, pid, outcome FROM journal_runs AS run
-WHERE undone IS NULL AND undoes IS NULL AND EXISTS (
+WHERE undone IS NULL AND undoes IS NULL AND task <> '{DECISIONS}' AND EXISTS (
     SELECT 1 FROM journal_plans AS plan WHERE plan.run_id = run.id AND (
         EXISTS (
             SELECT 1 FROM journal_markers WHERE plan_id = plan.id AND ours OR gone_plan = plan.id)
