@@ -117,6 +117,24 @@ async def test_a_context_that_is_too_small_is_wrong():
     assert not check.section.works
 
 
+async def test_a_long_list_of_tags_fits_if_its_answers_may_be_shorter():
+    model = ModelConfig(tag_list=[f"Foul {number}" for number in range(600)])
+    check, _ = await checked(Behaviour(context_tokens=8192, profile=Profile.VLLM), model=model)
+    assert check.section.works
+    assert "a question about 600 tags" in texts(check, "context")[0]
+
+
+async def test_tags_of_other_scripts_need_more_tokens():
+    behaviour = Behaviour(context_tokens=8192, profile=Profile.VLLM)
+    needed = []
+    for name in ("foul", "犯规犯规"):
+        model = ModelConfig(tag_list=[f"{name}{number}" for number in range(200)])
+        check, _ = await checked(behaviour, model=model)
+        (context,) = (each for each in check.section.findings if each.what == "context")
+        needed.append(context.figures["needed_tokens"])
+    assert needed[1] > needed[0] + 1000
+
+
 @pytest.mark.parametrize(
     ("behaviour", "what", "remedy"),
     [

@@ -86,6 +86,16 @@ async def test_a_sound_endpoint_is_asked_about_two_cards_a_day(endpoints):
     assert vlm.counters.answered == 8 + 2
 
 
+async def test_what_a_server_says_of_itself_is_logged_once(endpoints, caplog):
+    caplog.set_level(logging.INFO)
+    vlm = await endpoints.start(profile=Profile.LLAMA_CPP, offers_logprobs=False)
+    await tagged(endpoints.engine(vlm))
+    assert vlm.counters.answered == 4 + 2
+    said = [each.getMessage() for each in caplog.records if each.name.startswith("vlm_engine")]
+    assert sum("llama.cpp, model sandbox-vlm" in each for each in said) == 1
+    assert sum("how sure its model is" in each for each in said) == 1
+
+
 async def test_a_day_later_it_is_tested_again(endpoints, tmp_path):
     now = [1_000_000.0]
     with AnswerStore(tmp_path / "b.sqlite", clock=lambda: now[0]) as store:

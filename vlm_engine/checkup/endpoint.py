@@ -17,15 +17,21 @@ from vlm_engine.clients import OpenAIClient
 from vlm_engine.clients.discovery import are_alike
 from vlm_engine.clients.request import Feature
 from vlm_engine.config.models import EndpointConfig, ModelConfig
-from vlm_engine.errors import ClientError, TimedOutError, UnreachableError, WrongKeyError
-from vlm_engine.prompt import Wording, longest_answer, messages
+from vlm_engine.errors import (
+    ClientError,
+    ConfigError,
+    TimedOutError,
+    UnreachableError,
+    WrongKeyError,
+)
+from vlm_engine.prompt import Wording, messages
 from vlm_engine.reply import shortened
 from vlm_engine.types import Form, Question
 
 LIMIT_S = 45.0
 _MOST_NAMED = 10
 _PIXELS_PER_TOKEN = 784
-_LETTERS_PER_TOKEN = 4
+_BYTES_PER_TOKEN = 4
 _WORTH_IT, _NO_GAIN = 1.5, 1.15
 _TELLING_S = 0.1  # of a question: shorter ones tell more of this machine than of the server
 _USUAL_TOKENS = 8  # of an answer about a frame: most show nothing, or one tag
@@ -81,12 +87,17 @@ async def check_endpoint(
 ) -> EndpointCheck:
     """Return what is found about ``endpoint``, up to the first thing that is wrong.
 
-    Sends test pictures, at most ten, and ends within about ``limit_s`` seconds. Raises
-    ``ConfigError`` for settings with which nothing can be sent there.
+    Sends test pictures, at most ten, and ends within about ``limit_s`` seconds.
     """
+    title = f"{endpoint.label} ({endpoint.base_url})"
+    try:
+        opened = OpenAIClient(endpoint, card_model(model), is_quiet=True)
+    except ConfigError as error:
+        finding = wrong("settings", str(error))
+        return EndpointCheck(endpoint, Section(SectionKind.ENDPOINT, title, (finding,)))
     findings: list[Finding] = []
     examination = Examination()
-    async with aclosing(OpenAIClient(endpoint, card_model(model))) as client:
+    async with aclosing(opened) as client:
         try:
             async with asyncio.timeout(limit_s / 3):
                 findings += await _reached(client, endpoint)
@@ -98,7 +109,6 @@ async def check_endpoint(
         except TimeoutError:
             findings.append(wrong("reachable", "it does not answer in time"))
         slots = 1 if examination.sight is Sight.SWAPPED else client.slots
-    title = f"{endpoint.label} ({endpoint.base_url})"
     section = Section(SectionKind.ENDPOINT, title, tuple(findings))
     return EndpointCheck(endpoint, section, slots, examination)
 
@@ -109,7 +119,8 @@ async def offered_models(
     """Return whether each model that ``endpoint`` offers sees pictures, None where it does not say;
     and the kind of server, "" if it is not known.
 
-    Raises ``ClientError`` if it lists no models, and ``ConfigError`` as ``check_endpoint``.
+    Raises ``ClientError`` if it lists no models, and ``ConfigError`` for settings with which nothing
+    can be sent there.
     """
     any_model = {"model_id": ""}
     client = OpenAIClient(
@@ -199,8 +210,9 @@ class _Report:
 
     def _stand_ins(self) -> Iterator[Finding]:
         asked_for = self.endpoint.model_id or self.model.model_id
+        known = self.client.capabilities.names  # all of them are of the model that is asked for
         for name in sorted(self.found.models):
-            if asked_for and not are_alike(asked_for, name):
+            if asked_for and not are_alike(asked_for, name) and name not in known:
                 yield note(
                     "model",
                     f"wrong model: {name} answers, and {asked_for} is asked for; load that one "
@@ -304,14 +316,13 @@ class _Report:
     def _needed_tokens(self) -> int:
         """Return about how many tokens a question about all tags takes, and its answer."""
         tags = self.model.tag_list
-        text = _letters(self.model, tags) * self._tokens_per_letter()
+        text = _text_bytes(self.model, tags) * self._tokens_per_byte()
         picture = self._tokens_of_picture(self.model.image_max_side)
-        answer = max(self.model.max_new_tokens, longest_answer(tags))
-        return round(text + picture + answer)
+        return round(text + picture + self.client.answer_budget(tags))
 
-    def _tokens_per_letter(self) -> float:
+    def _tokens_per_byte(self) -> float:
         text = self.found.prompt_tokens.get(0)
-        return text / _letters(self.model, CARD_TAGS) if text else 1 / _LETTERS_PER_TOKEN
+        return text / _text_bytes(self.model, CARD_TAGS) if text else 1 / _BYTES_PER_TOKEN
 
     def _tokens_of_picture(self, width: int) -> float:
         tokens = self.found.prompt_tokens
@@ -377,13 +388,18 @@ class _Report:
         yield (note if advice else ok)("seconds", text + advice, **figures)
 
 
-def _letters(model: ModelConfig, tags: Sequence[str]) -> int:
-    """Return the length of the text of a question about these tags."""
+def _text_bytes(model: ModelConfig, tags: Sequence[str]) -> int:
+    """Return the length of the text of a question about these tags, in bytes of UTF-8.
+
+    A token has about as many in any script.
+    """
     asking = model if tags is model.tag_list else card_model(model)
     sent = messages(Question(tuple(tags), Form.LIST, b""), Wording.of(asking))
     parts = [message["content"] for message in sent]
     return sum(
-        len(part) if isinstance(part, str) else sum(len(each.get("text", "")) for each in part)
+        len(part.encode())
+        if isinstance(part, str)
+        else sum(len(each.get("text", "").encode()) for each in part)
         for part in parts
     )
 
@@ -464,5 +480,5 @@ _SIGHTS = {
         "its answers make no sense{quote}; the model's file or its chat template is damaged or "
         "does not fit, so load another"
     ),
-    Sight.UNKNOWN: "too few answers to say ({cards})",
+    Sight.UNKNOWN: "too few answers in the time there is, or without errors, to say ({cards})",
 }

@@ -67,7 +67,7 @@ class Screening:
         self, model: ModelConfig, endpoint: EndpointConfig, ends_at: float
     ) -> Screened:
         words = in_built_in_words(card_model(model))
-        async with aclosing(OpenAIClient(endpoint, words)) as client:
+        async with aclosing(OpenAIClient(endpoint, words, is_quiet=True)) as client:
             await client.discover()
             for name in await _names(client):
                 if (known := await self._known(name)) is not None:

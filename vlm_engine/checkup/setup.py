@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from vlm_engine.checkup.endpoint import EndpointCheck, check_endpoint
+from vlm_engine.checkup.endpoint import LIMIT_S, EndpointCheck, check_endpoint
 from vlm_engine.checkup.forecast import (
     EndpointSpeed,
     Forecast,
@@ -19,7 +20,7 @@ from vlm_engine.checkup.forecast import (
 )
 from vlm_engine.checkup.machine import machine_section
 from vlm_engine.checkup.values import Section, SectionKind, ok
-from vlm_engine.config.models import EngineConfig
+from vlm_engine.config.models import EndpointConfig, EngineConfig, ModelConfig
 from vlm_engine.prompt import wording_fingerprint
 from vlm_engine.store import AnswerStore
 
@@ -59,14 +60,33 @@ class SetupCheck:
 async def check_setup(config: EngineConfig, data_file: Path | None) -> SetupCheck:
     """Check every endpoint that a run would use, and this machine. Ends within 60 seconds.
 
-    ``data_file``: the file that keeps the answers, None if they are not kept. Raises
-    ``ConfigError`` for endpoints to which nothing can be sent.
+    ``data_file``: the file that keeps the answers, None if they are not kept.
     """
-    checks = [check_endpoint(endpoint, model) for endpoint, model in config.used_endpoints()]
-    endpoints, machine = await asyncio.gather(
-        asyncio.gather(*checks), asyncio.to_thread(machine_section, data_file)
+    pairs = config.used_endpoints()
+    servers = {
+        endpoint.base_url: [pair for pair in pairs if pair[0].base_url == endpoint.base_url]
+        for endpoint, _ in pairs
+    }
+    by_server, machine = await asyncio.gather(
+        asyncio.gather(*map(_checked, servers.values())),
+        asyncio.to_thread(machine_section, data_file),
     )
-    return SetupCheck(tuple(endpoints), machine)
+    endpoints = [endpoint for endpoint, _ in pairs]
+    checks = [check for checks in by_server for check in checks]
+    checks.sort(key=lambda check: endpoints.index(check.endpoint))
+    return SetupCheck(tuple(checks), machine)
+
+
+async def _checked(pairs: Sequence[tuple[EndpointConfig, ModelConfig]]) -> list[EndpointCheck]:
+    """Return the checks of models on one server.
+
+    They are made one after the other, because the server may have to load each model in turn.
+    """
+    ends_at, found = time.monotonic() + LIMIT_S, list[EndpointCheck]()
+    for endpoint, model in pairs:
+        left_s = (ends_at - time.monotonic()) / (len(pairs) - len(found))
+        found.append(await check_endpoint(endpoint, model, left_s))
+    return found
 
 
 async def forecast_section(

@@ -58,10 +58,14 @@ class OpenAIClient(Client):
     way. It does not wait for a busy or unreachable endpoint; an ``EndpointPool`` does.
 
     ``on_discovery`` is called when ``capabilities`` change. ``prices`` learns what questions cost.
+    One that ``is_quiet`` logs only for debugging.
     """
 
-    def __init__(self, endpoint: EndpointConfig, model: ModelConfig) -> None:
+    def __init__(
+        self, endpoint: EndpointConfig, model: ModelConfig, *, is_quiet: bool = False
+    ) -> None:
         """Raise ``ConfigError`` if the key, the certificates or the proxy cannot be used."""
+        self._is_quiet = is_quiet
         self.label = endpoint.label
         self.url = endpoint.base_url
         self.capabilities = Capabilities()
@@ -163,6 +167,11 @@ class OpenAIClient(Client):
             raise from_response(response, self._target())
         return reply.tokens(response.body, "prompt_tokens")
 
+    def answer_budget(self, tags: tuple[str, ...], pictures: int = 1) -> int:
+        """Return how many tokens an answer about these tags may take at first."""
+        longest = longest_answer(tags, pictures)
+        return self._within_context(max(self._model.max_new_tokens, longest))
+
     @property
     def features(self) -> frozenset[Feature]:
         """The parts of a request that the server takes, as far as known."""
@@ -249,7 +258,7 @@ class OpenAIClient(Client):
         found = await discovery.discover(response.body, self._configured_name, page)
         if str(found) != self._last_logged:
             self._last_logged = str(found)
-            _log.info("%s: %s", self.label, quoted(str(found), self._key))
+            self._inform(logging.INFO, "%s", quoted(str(found), self._key))
         self._name = self._name or found.model
         self._set_capabilities(found)
         return found
@@ -345,8 +354,7 @@ class OpenAIClient(Client):
         return merged
 
     def _first_options(self, question: Question) -> RequestOptions:
-        longest = longest_answer(question.tags, len(question.times_s))
-        budget = self._within_context(max(self._model.max_new_tokens, longest))
+        budget = self.answer_budget(question.tags, len(question.times_s))
         return RequestOptions(self._features, budget)
 
     def _second_options(
@@ -386,10 +394,8 @@ class OpenAIClient(Client):
         if not read.has_tokens and not self.lacks_confidence:
             self.lacks_confidence = True
             level = logging.INFO if self._model.model_return_confidence else logging.DEBUG
-            message = (
-                "%s: it does not tell how sure its model is, so its answers have no confidence"
-            )
-            _log.log(level, message, self.label)
+            message = "it does not tell how sure its model is, so its answers have no confidence"
+            self._inform(level, message)
         if self.capabilities.loaded is False and not self._discovered_loaded:
             self._discovered_loaded = True  # servers say more once the model is loaded
             await self.discover()
@@ -423,22 +429,25 @@ class OpenAIClient(Client):
         picture_s = self.question_cost(_SMALL_PICTURE).picture_s
         if picture_s > _SLOW_PICTURE_S:
             self._is_slow = True
-            _log.warning(
-                "%s: a picture takes %.0f s; vision seems to run on the processor and not on the "
+            self._inform(
+                logging.WARNING,
+                "a picture takes %.0f s; vision seems to run on the processor and not on the "
                 "graphics card: check the server's settings and its log",
-                self.label,
                 picture_s,
             )
+
+    def _inform(self, level: int, message: str, *values: object) -> None:
+        _log.log(logging.DEBUG if self._is_quiet else level, f"%s: {message}", self.label, *values)
 
     def _is_stand_in(self, model: str) -> bool:
         """Return whether another model answered than the configured one. Warns once of each."""
         is_another = self.capabilities.is_another(self._configured_name, model)
         if is_another and model not in self._stand_ins:
             self._stand_ins.add(model)
-            _log.warning(
-                "%s: the model %r answers, and not %r; its answers are kept as its own. Load that "
+            self._inform(
+                logging.WARNING,
+                "the model %r answers, and not %r; its answers are kept as its own. Load that "
                 "one there, or correct MODEL (model_id of this endpoint)",
-                self.label,
                 model,
                 self._configured_name,
             )
@@ -484,7 +493,7 @@ class OpenAIClient(Client):
         if dropped:
             self._features -= dropped
             names = ", ".join(sorted(feature.value for feature in dropped))
-            _log.info("%s: it does not take %s; asking without from now on", self.label, names)
+            self._inform(logging.INFO, "it does not take %s; asking without from now on", names)
 
     async def _send(
         self, method: str, path: str, timeout_s: float, payload: bytes | None = None

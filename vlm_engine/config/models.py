@@ -438,14 +438,19 @@ class EngineConfig(SettingsGroup):
         return small.model_copy(update={"tag_list": model.tag_list, **meanings})
 
     def used_endpoints(self) -> Sequence[tuple[EndpointConfig, ModelConfig]]:
-        """Return the endpoints of all models that are asked, and scan for others, each once."""
+        """Return the endpoints of all models that are asked, and scan for others, each once, with
+        the model that has the most tags there.
+        """
         models = list(self.active_models().values())
         models += [self.scanner_for(model) for model in models if model.scan_model]
-        pairs = [(endpoint, model) for model in models for endpoint in model.endpoints()]
-        once = {
-            (one.base_url, one.model_id or model.model_id): (one, model) for one, model in pairs
-        }
-        return tuple(once.values())
+        pairs = [
+            ((one.base_url, one.model_id or model.model_id), one, model)
+            for model in models
+            for one in model.endpoints()
+        ]
+        by_tags = sorted(pairs, key=lambda pair: len(pair[2].tag_list))
+        longest = {place: (one, model) for place, one, model in by_tags}
+        return tuple(longest[place] for place in dict.fromkeys(place for place, *_ in pairs))
 
     def rule_of(self, category: str, threshold: float | None = None) -> Callable[[str], TagRule]:
         """Return the function that gives the rule for each tag of a category: the default, and
