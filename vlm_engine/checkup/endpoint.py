@@ -119,8 +119,7 @@ async def offered_models(
     """Return whether each model that ``endpoint`` offers sees pictures, None where it does not say;
     and the kind of server, "" if it is not known.
 
-    Raises ``ClientError`` if it lists no models, and ``ConfigError`` for settings with which nothing
-    can be sent there.
+    Raises ``ClientError`` if it lists no models, and ``ConfigError`` if nothing can be sent there.
     """
     any_model = {"model_id": ""}
     client = OpenAIClient(

@@ -182,8 +182,7 @@ class OpenAIClient(Client):
         return self._bodies.encoded(question, self._name, self._first_options(question))
 
     async def check(self, *, timeout_s: float = CHECK_TIMEOUT_S) -> tuple[str, ...]:
-        """Return the names of the models that the endpoint offers, the first 20 of many, without
-        the key.
+        """Return the names of the models that the endpoint offers, without the key.
 
         Raises ``ClientError`` if it does not list them.
         """
@@ -192,7 +191,8 @@ class OpenAIClient(Client):
         if response.is_error or not isinstance(models, list):
             raise from_response(response, self._target())
         offers = discovery.listed_models({"data": models})
-        return self._shown_names(tuple(dict.fromkeys(each.name for each in offers if each.name)))
+        names = dict.fromkeys(offer.name for offer in offers if offer.name)
+        return tuple(quoted(name, self._key) for name in names)
 
     async def offers(self) -> Mapping[str, bool | None]:
         """Return whether each model that the endpoint offers sees pictures; None where it does
@@ -201,7 +201,7 @@ class OpenAIClient(Client):
         names = await self.check()
         found = await self.discover()
         sees = {**dict.fromkeys(found.blind, False), **dict.fromkeys(found.sighted, True)}
-        return {quoted(name, self._key): sees.get(name) for name in names}
+        return {name: sees.get(name) for name in names}
 
     async def model_name(self) -> str:
         """Return the configured model, or the one that the endpoint offers. See ``check``."""
@@ -519,7 +519,7 @@ class OpenAIClient(Client):
 
     def _target(self, offered: tuple[str, ...] = ()) -> Target:
         name = quoted(self._name, self._key)
-        return Target(self.label, self.url, name, self._key, offered)
+        return Target(self.label, self.url, name, self._key, offered[:_MOST_NAMED])
 
     def _shown_names(self, names: Sequence[str]) -> tuple[str, ...]:
         return tuple(quoted(name, self._key) for name in names[:_MOST_NAMED])
