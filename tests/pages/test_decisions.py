@@ -4,14 +4,18 @@ exactly.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from types import SimpleNamespace
 
 import pytest
 
+from haven.pages.contract import DecideArguments, UndoArguments
+from haven.pages.decisions import decide, undo_decision
+from haven.pages.forms import parsed
 from haven.stash.evidence import Evidence, FrameSeen, TagSeen
 from haven.stash.handler import MediaHandler
 from haven.stash.values import change_of
-from tests.plugin.fragile import NAMES, FragileClient
+from tests.plugin.fragile import NAMES, FragileClient, KilledError, once_replied
 from tests.plugin.items import SCENE, info, undo
 from vlm_engine import Span, Verdict
 
@@ -348,3 +352,70 @@ def test_several_decisions_are_carried_out_at_once(case):
     for _ in range(4):
         case.undo()
     assert case.content == (BOTH, [FIRST, SECOND, GOAL])
+
+
+# Kills.
+
+
+def killed(case, op, arguments, at, after):
+    """Die at the request with number ``at`` of a call. Return False if it makes fewer."""
+    with case.pages.context() as context:
+        client = FragileClient(case.stash, at=at, after=after)
+        context.__dict__["client"] = client
+        call = {"decide": decide, "undo_decision": undo_decision}[op]
+        kind = {"decide": DecideArguments, "undo_decision": UndoArguments}[op]
+        try:
+            call(context, parsed(kind, arguments, "call"))
+        except KilledError:
+            return True
+        finally:
+            client.close()
+    return False
+
+
+DECISIONS = [("wrong", 30, "Goal"), ("adjust", 50, "Foul"), ("keep", 90, "Foul")]
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize(("kind", "start_s", "tag"), DECISIONS)
+def test_a_kill_leaves_a_decision_made_or_not_made(case, kind, start_s, tag, after):
+    before, decided, at = case.content, None, 1
+    made = []
+    while True:
+        went_on = not killed(case, "decide", case.arguments(kind, start_s, tag), at, after)
+        spans = case.spans(tag)
+        if case.content == before:
+            assert not went_on
+            made.append(False)
+            case.decide(kind, start_s, tag)
+        else:
+            made.append(True)
+        decided = decided or (case.content, case.spans(tag))
+        assert not made[-1] or (case.content, spans) == decided
+        case.run(updating=True)
+        assert case.content == decided[0]
+        revision = case.view()["revision"]
+        killed(case, "undo_decision", {"scene": case.scene, "revision": revision}, at, after)
+        if case.content != before:
+            case.view()
+        if case.content != before:
+            case.undo()
+        assert case.content == before
+        if went_on:
+            break
+        at += 1
+    assert made == sorted(made), "a later kill undoes nothing"
+    assert at > 3
+
+
+def test_the_next_task_completes_a_decision(case):
+    arguments = parsed(DecideArguments, case.arguments("wrong", 10), "call")
+    with case.pages.context() as context, closing(FragileClient(case.stash)) as client:
+        context.__dict__["client"] = client
+        once_replied(case.stash, "MarkersDestroy", SimpleNamespace(_client=client))
+        with pytest.raises(KilledError):
+            decide(context, arguments)
+    with case.handler() as handler:
+        (recovered,) = handler.recover()
+    assert recovered.finished
+    assert (case.content, case.spans()[0]) == ((BOTH, [SECOND, GOAL]), (10, 20, "wrong"))
