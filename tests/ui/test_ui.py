@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
-import pytest
 from graphql import build_schema, parse, validate
 
 import vlm_engine
+from tests.ui.programs import chromium, node
 
 ROOT = Path(__file__).resolve().parents[2]
-UI, HERE = ROOT / "ui", Path(__file__).parent
+UI = ROOT / "ui"
 SCHEMA = ROOT / "sandbox" / "stash_server" / "schema.graphql"
-CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 MOST_BYTES = 15_000
-
-
-def node(*arguments: str, **environment: str) -> None:
-    program = shutil.which("node")
-    if program is None:
-        pytest.skip("Node is not installed here")
-    version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
-    if [int(part) for part in version.stdout.strip("v\n").split(".")] < [20, 19]:
-        pytest.skip(f"Node is {version.stdout.strip()}; 20.19 or later is needed")
-    if not (HERE / "node_modules").exists():
-        pytest.skip("the packages are not installed: npm ci --prefix tests/ui")
-    done = subprocess.run(
-        [program, *arguments],
-        cwd=HERE,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_pure_parts_keep_their_promises():
@@ -50,10 +25,7 @@ def test_the_scripts_are_typed():
 
 
 def test_the_places_in_stash_work_in_a_browser():
-    chromium = next(filter(None, map(shutil.which, CHROMIUMS)), None)
-    if chromium is None:
-        pytest.skip("Chromium is not installed here")
-    node("--test", "harness", CHROMIUM=chromium)
+    node("--test", "harness", CHROMIUM=chromium())
 
 
 def test_the_script_that_always_loads_is_small_and_closed():

@@ -2,6 +2,7 @@
 
 import { add, answered, decision, differences, review, send, takeBack, visible } from "../model/decisions.js";
 import { CallError, call, refresh } from "./stash.js";
+import { texts } from "./texts.js";
 
 /** @typedef {import("../plugin-api").Shell} Shell */
 /** @typedef {import("../contract").SceneEvidence} SceneEvidence */
@@ -135,7 +136,8 @@ export class SceneReview {
       const fresh = await call(this.shell, "scene", { id: this.scene });
       this.state = { .../** @type {Review} */ (this.state), saved: fresh };
       const changed = new Set(differences(saved, fresh));
-      if (!decisions || decisions.some((one) => changed.has(one.tag))) throw error;
+      if (!decisions) throw error;
+      if (decisions.some((one) => changed.has(one.tag))) throw new Error(texts.changed);
       return send(fresh.revision);
     }
   }

@@ -9,7 +9,7 @@ import { Pictures } from "./pictures.js";
 import { reviewOf } from "./review.js";
 import { startTagging } from "./start.js";
 import { play, playerTime, refresh } from "./stash.js";
-import { decisionHelp, decisionText, stateText, texts } from "./texts.js";
+import { decisionText, stateText, texts } from "./texts.js";
 import { CloseUp, Timeline } from "./timeline.js";
 
 /** @typedef {import("../plugin-api").Shell} Shell */
@@ -268,9 +268,10 @@ function Detail(props) {
     span.state === "below" ? texts.threshold(percentText(tag.threshold)) : "",
     span.state === "marker" && span.by_person ? texts.byPerson : "",
   ];
-  const buttons = possible(span.state).map((kind) =>
-    h(Button, { key: kind, size: "sm", variant: "secondary", title: decisionHelp[kind], onClick: () => decide(kind) }, decisionText[kind]),
-  );
+  const buttons = possible(span.state).map((kind) => {
+    const [label, title] = decisionText(kind, span.state);
+    return h(Button, { key: kind, size: "sm", variant: "secondary", title, onClick: () => decide(kind) }, label);
+  });
   return h(
     "section",
     { className: `haven-detail is-${span.state}`, "aria-live": "polite" },

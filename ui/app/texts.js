@@ -13,21 +13,31 @@ export const stateText = {
   gone: "removed in Stash, stays off",
 };
 
-/** @type {Record<string, string>} */
-export const decisionText = { keep: "Keep", wrong: "Wrong", adjust: "Adjust", bring_back: "Bring back" };
+const keep = "The marker is yours from now on: no run changes or removes it (y)";
+const add = "Adds a marker, which is yours: no run changes or removes it (y)";
 
-/** @type {Record<string, string>} */
-export const decisionHelp = {
-  keep: "The marker is yours from now on: no run changes or removes it (y)",
-  wrong: "Removes the marker, and the tag when nothing else supports it. No run adds it again (n)",
-  adjust: "Move an end of the marker",
-  bring_back: "Adds the marker again",
-};
+/**
+ * Return the label of a decision about a span in some state, and the sentence behind it.
+ * @param {"keep" | "wrong" | "adjust" | "bring_back"} kind
+ * @param {string} state
+ * @returns {[label: string, help: string]}
+ */
+export function decisionText(kind, state) {
+  switch (kind) {
+    case "keep":
+      return state === "marker" ? ["Keep", keep] : [state === "gone" ? "Bring back" : "Add marker", add];
+    case "wrong":
+      return ["Wrong", "Removes the marker, and the tag when nothing else supports it. No run adds it again (n)"];
+    case "adjust":
+      return ["Adjust", "Move an end of the moment"];
+    case "bring_back":
+      return ["Bring back", "Adds the marker again, as it was"];
+  }
+}
 
 /** @type {Record<string, string>} */
 const codes = {
   busy: "A task of the plugin is writing. Nothing was changed; try again in a moment.",
-  changed: "The scene was changed meanwhile. What is shown is new; decide again.",
   not_found: "Stash does not have this item any more.",
   version: "The plugin was updated. Reload this page.",
   updating: "The plugin is being updated. Reload this page in a minute.",
@@ -35,6 +45,7 @@ const codes = {
 
 export const texts = {
   failure: (/** @type {string} */ code, /** @type {string} */ message) => codes[code] ?? message,
+  changed: "The scene was changed meanwhile. What is shown is new; decide again.",
   noReply: "The plugin did not answer. Check that its Python works: run the task Check Set-up.",
   found: (/** @type {number} */ tags, /** @type {number} */ moments) =>
     `${many(tags, "tag")}, ${many(moments, "moment")}`,

@@ -23,7 +23,7 @@ const POSSIBLE = {
   kept: ["wrong", "adjust"],
   adjusted: ["wrong", "adjust"],
   wrong: ["bring_back"],
-  gone: ["bring_back"],
+  gone: ["keep"],
 };
 
 /**

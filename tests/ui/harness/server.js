@@ -142,9 +142,23 @@ export class FakePlugin {
   }
 }
 
+/** Another Stash, which has the plugin and gets every request. */
+export class OtherStash {
+  constructor(url) {
+    this.url = url;
+    this.requests = [];
+  }
+
+  async graphql(request) {
+    const headers = { "content-type": "application/json" };
+    const response = await fetch(`${this.url}/graphql`, { method: "POST", headers, body: JSON.stringify(request) });
+    return response.json();
+  }
+}
+
 /**
  * Start the server on a free port. Return its address, without a slash at the end, and `close`.
- * @param {() => FakePlugin} plugin
+ * @param {() => FakePlugin | OtherStash} plugin
  */
 export async function serve(plugin) {
   const server = createServer(async (request, response) => {
@@ -167,7 +181,8 @@ async function answer(path, request, plugin) {
   if (path === "/stash/graphql") {
     const parts = [];
     for await (const part of request) parts.push(part);
-    return ["application/json", JSON.stringify(plugin.graphql(JSON.parse(Buffer.concat(parts).toString())))];
+    const reply = await plugin.graphql(JSON.parse(Buffer.concat(parts).toString()));
+    return ["application/json", JSON.stringify(reply)];
   }
   const library = path.startsWith("/stash/lib/") && LIBRARIES[path.slice("/stash/lib/".length)];
   if (library) return read(join(MODULES, library));
