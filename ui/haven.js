@@ -271,5 +271,7 @@
   api.register.route(ROUTE, () => h(Safe, { module: "app/page.js" }));
 
   // A task that was started before the page was loaded anew is followed again.
-  if (sessionStorage.getItem("haven-task")) load("app/stash.js").then((module) => module.resume(shell));
+  if (sessionStorage.getItem("haven-task")) {
+    load("app/stash.js").then((module) => module.resume(shell)).catch(() => undefined);
+  }
 })();

@@ -150,20 +150,21 @@ async function follow(shell, id, text) {
     }
   `;
   const client = shell.api.utils.StashService.getClient();
+  const isCurrent = () => shell.task.get()?.id === id;
   shell.task.set({ id, text, progress: null });
-  for (;;) {
-    const { data } = await client.query({ query, variables: { id }, fetchPolicy: "no-cache" });
-    const job = data.findJob;
-    const fault = ended(job);
-    if (fault !== null) {
-      if (shell.task.get()?.id === id) {
-        shell.task.set(null);
-        sessionStorage.removeItem(STORED);
-      }
-      return fault;
+  try {
+    for (;;) {
+      const { data } = await client.query({ query, variables: { id }, fetchPolicy: "no-cache" });
+      const fault = ended(data.findJob);
+      if (fault !== null) return fault;
+      if (isCurrent()) shell.task.set({ id, text, progress: data.findJob.progress });
+      await pause(FOLLOW_MS);
     }
-    if (shell.task.get()?.id === id) shell.task.set({ id, text, progress: job.progress });
-    await pause(FOLLOW_MS);
+  } finally {
+    if (isCurrent()) {
+      shell.task.set(null);
+      sessionStorage.removeItem(STORED);
+    }
   }
 }
 

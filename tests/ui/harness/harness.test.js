@@ -5,23 +5,24 @@ import { chromium } from "playwright-core";
 import { FakePlugin, serve } from "./server.js";
 
 let plugin = new FakePlugin();
-let browser, server, page, faults;
+let browser, context, server, page, faults;
 
 before(async () => {
   server = await serve(() => plugin);
   browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: ["--no-sandbox"] });
+  context = await browser.newContext({ viewport: { width: 1200, height: 900 } });
 });
 after(async () => {
   await browser?.close();
   server.close();
 });
-beforeEach(async (context) => {
-  await page?.context().close(); // it sends what waits
+beforeEach(async ({ name }) => {
+  await page?.close(); // it sends what waits
   plugin = new FakePlugin();
   faults = [];
-  page = await (await browser.newContext({ viewport: { width: 1200, height: 900 } })).newPage();
+  page = await context.newPage();
   page.setDefaultTimeout(8000);
-  page.on("pageerror", (error) => faults.push(`${context.name}: ${error.message}`));
+  page.on("pageerror", (error) => faults.push(`${name}: ${error.message}`));
   page.on("console", (message) => message.type() === "error" && faults.push(message.text()));
 });
 
@@ -80,6 +81,36 @@ test("the tab shows every tag and selects moments by key", async () => {
   assert.equal(await page.evaluate(() => harness.player.calls.at(-1)), "play");
   await picture("tab-1200");
   assert.deepEqual(faults, []);
+});
+
+test("a click selects a moment, and seeks where there is none", async () => {
+  await openTab("12");
+  const box = await page.locator(".haven-row canvas").first().boundingBox();
+  const at = (seconds) => page.mouse.click(box.x + (seconds / 3600) * box.width, box.y + 16);
+  await at(735);
+  assert.match(await detail(), /^Foul 12:00 – 12:40/);
+  await at(3000);
+  assert.match(await detail(), /^Foul 12:00 – 12:40/);
+  const dots = await page.locator(".haven-frames-row").boundingBox();
+  await page.mouse.click(dots.x + (1725 / 3600) * dots.width, dots.y + 8);
+  const [first, second, third] = (await page.evaluate(() => harness.player.calls)).map((one) => Number(one.slice(5)));
+  assert.equal(first, 720);
+  assert.ok(Math.abs(second - 3000) < 20, second);
+  assert.ok(Math.abs(third - 1725) <= 40 && third % 40 === 5, third);
+  await page.click(".haven-frame");
+  assert.equal(await page.evaluate(() => harness.player.calls.length), 4);
+  await page.click("button:has-text('Turnover')");
+  assert.match(await detail(), /^Turnover 15:05 .* below the threshold, no marker · threshold 70 %/);
+  await page.click("text=Add marker");
+  assert.match(await detail(), /kept by you/);
+});
+
+test("frames are hidden in Stash's safe mode", async () => {
+  await openTab("12");
+  await press("j");
+  await page.waitForSelector(".haven-frame img");
+  await page.evaluate(() => document.getElementById("root").classList.add("sfw-content-mode"));
+  assert.equal(await page.isVisible(".haven-frame img"), false);
 });
 
 test("Stash gets no key that the tab takes", async () => {

@@ -166,7 +166,13 @@ export async function serve(plugin) {
     plugin().requests.push(path);
     try {
       const [type, body] = await answer(path, request, plugin());
-      response.writeHead(200, { "content-type": type, "x-content-type-options": "nosniff", "content-security-policy": POLICY });
+      const isLibrary = path.startsWith("/stash/lib/");
+      response.writeHead(200, {
+        "cache-control": isLibrary ? "max-age=600" : "no-cache",
+        "content-security-policy": POLICY,
+        "content-type": type,
+        "x-content-type-options": "nosniff",
+      });
       response.end(body);
     } catch {
       response.writeHead(404, { "content-type": "text/plain" });
