@@ -7,7 +7,7 @@ one worker thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -100,6 +100,36 @@ class MediaHandler:
         failed = dict.fromkeys(reading.ids_with_tags(self._client, kind, tag.id, errored.id))
         return (*(one for one in ids if one not in failed), *failed)
 
+    def names_without_tag(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return those of these names that no tag in Stash has."""
+        wanted = tuple(names)
+        found = self._tags.find(wanted)
+        return tuple(name for name in wanted if tag_key(name) not in found)
+
+    def untagged_videos(self, except_tags: Iterable[str]) -> tuple[QueuedVideo, ...]:
+        """Return the first file of every scene that is not done and carries none of these tags,
+        those that failed before last.
+        """
+        videos = reading.videos_without_tags(self._client, *self._ids_of(except_tags))
+        failed = set(self._failed(ItemKind.SCENE))
+        return tuple(sorted(videos, key=lambda video: video.scene_id in failed))
+
+    def untagged_images(self, except_tags: Iterable[str]) -> tuple[str, ...]:
+        """Return the ids of the images that are not done and carry none of these tags, those that
+        failed before last.
+        """
+        ids = reading.ids_without_tags(self._client, ItemKind.IMAGE, *self._ids_of(except_tags))
+        failed = set(self._failed(ItemKind.IMAGE))
+        return tuple(sorted(ids, key=failed.__contains__))
+
+    def _ids_of(self, except_tags: Iterable[str]) -> list[str]:
+        found = self._tags.find((self._names.tagged, *except_tags))
+        return [tag.id for tag in found.values()]
+
+    def _failed(self, kind: ItemKind) -> tuple[str, ...]:
+        errored = self._tag(self._names.errored)
+        return reading.ids_with_tags(self._client, kind, errored.id) if errored else ()
+
     def queued_videos(self, tag_name: str) -> tuple[QueuedVideo, ...]:
         """Return the first file of every scene that carries a tag. Empty when Stash has no such
         tag.
@@ -118,6 +148,10 @@ class MediaHandler:
         """
         tag = self._tag(tag_name)
         return reading.image_ids_in_galleries_with_tag(self._client, tag.id) if tag else ()
+
+    def image_ids_in(self, gallery_ids: Sequence[str]) -> tuple[str, ...]:
+        """Return the ids of the images in these galleries."""
+        return reading.image_ids_in(self._client, gallery_ids)
 
     def owned_ids(self, kind: ItemKind) -> tuple[str, ...]:
         """Return the ids of the items on which the journal knows tags or markers of the plugin."""

@@ -81,9 +81,32 @@ def image_ids_in_galleries_with_tag(client: StashClient, tag_id: str) -> tuple[s
     return _ids(client, ItemKind.IMAGE, {"galleries_filter": {"tags": _tagged(tag_id)}})
 
 
+def image_ids_in(client: StashClient, gallery_ids: Sequence[str]) -> tuple[str, ...]:
+    """Return the ids of the images in these galleries, in order."""
+    if not gallery_ids:
+        return ()
+    criteria = {"galleries": {"value": list(gallery_ids), "modifier": "INCLUDES"}}
+    return _ids(client, ItemKind.IMAGE, criteria)
+
+
+def ids_without_tags(client: StashClient, kind: ItemKind, *tag_ids: str) -> tuple[str, ...]:
+    """Return the ids of all items that carry none of these tags themselves, in order."""
+    return _ids(client, kind, {"tags": _untagged(*tag_ids)})
+
+
 def queued_videos(client: StashClient, tag_id: str) -> tuple[QueuedVideo, ...]:
     """Return the first file of every scene that carries exactly this tag, in order of the ids."""
-    criteria = {"tags": _tagged(tag_id)}
+    return _videos(client, {"tags": _tagged(tag_id)})
+
+
+def videos_without_tags(client: StashClient, *tag_ids: str) -> tuple[QueuedVideo, ...]:
+    """Return the first file of every scene that carries none of these tags, in order of the
+    ids.
+    """
+    return _videos(client, {"tags": _untagged(*tag_ids)})
+
+
+def _videos(client: StashClient, criteria: Criteria) -> tuple[QueuedVideo, ...]:
     videos: list[QueuedVideo] = []
     while True:
         page = {"per_page": PAGE, "page": len(videos) // PAGE + 1, "sort": "id"}
@@ -146,6 +169,10 @@ def read_item(client: StashClient, item: ItemRef) -> ItemSnapshot:
 
 def _tagged(*tag_ids: str) -> Criteria:
     return {"value": list(tag_ids), "modifier": "INCLUDES_ALL", "depth": 0}
+
+
+def _untagged(*tag_ids: str) -> Criteria:
+    return {"value": list(tag_ids), "modifier": "EXCLUDES", "depth": 0}
 
 
 def _ids(client: StashClient, kind: ItemKind, criteria: Criteria) -> tuple[str, ...]:

@@ -325,6 +325,6 @@ class Batch(Generic[ItemT, ResultT]):
         if gone := outcomes[Outcome.GONE]:
             parts.append(f"{gone} no longer in Stash")
         if self.left:
-            parts.append(f"{len(self.left)} not finished and still queued")
+            parts.append(f"{len(self.left)} not finished{self._context.still_queued}")
         calls = self._handler.describe_calls()
         return f"{', '.join(parts)}; {calls}; {self._context.record.seconds:.0f} s"

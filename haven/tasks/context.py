@@ -16,6 +16,7 @@ from haven.report import End, ItemGroup, ItemKind, ItemReport, Outcome, RunRepor
 from haven.settings.settings import Settings
 from haven.stash.handler import MediaHandler
 from haven.stash.values import Recovered, ServerInfo
+from haven.tasks.selection import EXCEPT_TAGS, GALLERIES, IMAGES, SCENES, Selection, selected
 from vlm_engine import ConfigError, Coverage, EndpointStats, Section, StyleComparison
 
 _log = logging.getLogger(__name__)
@@ -29,7 +30,10 @@ FRAMES, WRITE = "frames", "write"
 """Arguments of *Check Set-up*: the number of frames to ask about in every style, and whether the
 style that is best is set.
 """
-OWN_ARGUMENTS = (CONTINUES, FIRST_LEFT, BRING_BACK, FRAMES, WRITE)
+OWN_ARGUMENTS = (
+    *(CONTINUES, FIRST_LEFT, BRING_BACK, FRAMES, WRITE),
+    *(SCENES, IMAGES, GALLERIES, EXCEPT_TAGS),
+)
 _YES = frozenset(("yes", "true", "on", "1"))
 _NO = frozenset(("", "no", "false", "off", "0"))
 
@@ -151,6 +155,17 @@ class TaskContext:
     record: RunRecord
     arguments: Mapping[str, str]
     plugin_id: str
+
+    @property
+    def selection(self) -> Selection | None:
+        """The items that the arguments name; None: those that are queued."""
+        return selected(self.arguments)
+
+    @property
+    def still_queued(self) -> str:
+        """``and still queued`` for items that are not done, unless they need not be queued."""
+        is_queue = self.selection is None and EXCEPT_TAGS not in self.arguments
+        return " and still queued" if is_queue else ""
 
     async def ids_with(self, kind: ItemKind, tags: Sequence[str]) -> tuple[str, ...]:
         """Return the ids of all items that carry one of these tags, each once."""

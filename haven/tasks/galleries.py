@@ -22,11 +22,16 @@ _CHUNK = 50
 
 
 async def image_ids(context: TaskContext, queues: Sequence[str]) -> tuple[str, ...]:
-    """Return the images with one of the tags ``queues``, then those in galleries with one.
+    """Return the images with one of the tags ``queues``, then those in galleries with one; or
+    those that the task's arguments name, and those in galleries that they name.
 
     A task that goes on in a new time slice skips the images in galleries that it has done: they
     carry no tag that says so.
     """
+    if chosen := context.selection:
+        find_in = context.handler.image_ids_in
+        inside = await context.stash(find_in, chosen.of(ItemKind.GALLERY))
+        return tuple(dict.fromkeys((*chosen.of(ItemKind.IMAGE), *inside)))
     tagged = await context.ids_with(ItemKind.IMAGE, queues)
     if not context.settings.image_galleries:
         return tagged
@@ -39,7 +44,11 @@ async def image_ids(context: TaskContext, queues: Sequence[str]) -> tuple[str, .
 
 
 async def queued(context: TaskContext, queues: Sequence[str]) -> tuple[str, ...]:
-    """Return the galleries with one of the tags ``queues``, if they stand for their images."""
+    """Return the galleries with one of the tags ``queues``, if they stand for their images; or
+    those that the task's arguments name.
+    """
+    if chosen := context.selection:
+        return chosen.of(ItemKind.GALLERY)
     if not context.settings.image_galleries:
         return ()
     return await context.ids_with(ItemKind.GALLERY, queues)
@@ -51,7 +60,8 @@ async def describe_queued(context: TaskContext, queues: Sequence[str]) -> str:
     if not waiting:
         return ""
     share = " and get the tags of enough images" if context.settings.gallery_tag_share else ""
-    return f"{counted(len(waiting), 'gallery')} queued: done after the last image{share}."
+    state = "named" if context.selection else "queued"
+    return f"{counted(len(waiting), 'gallery')} {state}: done after the last image{share}."
 
 
 async def release(context: TaskContext, writer: Writer, queues: Sequence[str]) -> str:
@@ -71,7 +81,8 @@ async def release(context: TaskContext, writer: Writer, queues: Sequence[str]) -
     if not outcomes:
         return ""
     done = outcomes.count(Outcome.DONE)
-    stay = f", {len(outcomes) - done:,} still queued" if done < len(outcomes) else ""
+    rest = "not done" if context.selection else "still queued"
+    stay = f", {len(outcomes) - done:,} {rest}" if done < len(outcomes) else ""
     return f"{done:,} of {counted(len(outcomes), 'gallery')} done{stay}."
 
 
@@ -104,7 +115,8 @@ async def _release_one(context: TaskContext, writer: Writer, gallery: Gallery) -
     except ItemGoneError as error:
         return replace(report, outcome=Outcome.GONE, error=str(error))
     except (StashError, _NotDoneError) as error:
-        _log.warning("Gallery %s (%s) stays queued: %s", gallery.id, report.title, error)
+        state = "is not done" if context.selection else "stays queued"
+        _log.warning("Gallery %s (%s) %s: %s", gallery.id, report.title, state, error)
         return replace(report, outcome=Outcome.FAILED, error=str(error))
     return replace(report, change=change, tags=found)
 

@@ -185,14 +185,14 @@ class ImageHandler(ItemHandler[Image, ImageResult]):
             )
 
     async def _fail_together(self, reports: Sequence[ItemReport]) -> Sequence[Fate]:
+        stays = " and stays queued" if self.context.still_queued else ""
         for report in reports[:_MOST_LINES]:
-            _log.error(
-                "Image %s (%s) failed and stays queued: %s", report.id, report.title, report.error
-            )
+            _log.error("Image %s (%s) failed%s: %s", report.id, report.title, stays, report.error)
         if len(reports) > _MOST_LINES:
             _log.error(
-                "%s more failed and stay queued; the report names them.",
+                "%s more failed%s; the report names them.",
                 counted(len(reports) - _MOST_LINES, self.kind),
+                " and stay queued" if stays else "",
             )
         reasons = {report.id: report.error for report in reports}
         fates = await self.writer.mark_failed(self.kind, reasons)

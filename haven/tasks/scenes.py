@@ -97,9 +97,8 @@ class SceneHandler(ItemHandler[Scene, VideoResult]):
 
     async def fail(self, report: ItemReport) -> None:
         """Log the failure and mark the scene."""
-        _log.error(
-            "Scene %s (%s) failed and stays queued: %s", report.id, report.title, report.error
-        )
+        stays = " and stays queued" if self.context.still_queued else ""
+        _log.error("Scene %s (%s) failed%s: %s", report.id, report.title, stays, report.error)
         if fates := await self.writer.mark_failed(self.kind, {report.id: report.error}):
             change_of(fates)
 

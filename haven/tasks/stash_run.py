@@ -28,6 +28,7 @@ from haven.tasks.context import (
 )
 from haven.tasks.entry import StashRequest
 from haven.tasks.failures import EXPECTED
+from haven.tasks.selection import EXCEPT_TAGS, check_arguments
 from haven.tasks.task_list import TASKS, Task
 from vlm_engine import ConfigError
 
@@ -46,6 +47,9 @@ def run_task(request: StashRequest, data_dir: Path, log: StashLogHandler) -> str
     task = TASKS.get(mode := arguments.get("mode", ""))
     if task is None:
         raise ConfigError(f"mode: there is no task {mode!r}; there are: {', '.join(TASKS)}")
+    check_arguments(task.name, task.takes, arguments)
+    if EXCEPT_TAGS in task.takes:
+        arguments = {EXCEPT_TAGS: "", **arguments}
     for_settings = {key: value for key, value in arguments.items() if key not in OWN_ARGUMENTS}
     client = StashClient(request.connection, timeout_s=task.timeout_s)
     try:

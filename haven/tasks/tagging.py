@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 
 from haven.items import ItemKind
+from haven.pages.forecast import measured_forecast
 from haven.report import counted
-from haven.tagger import Tagger
+from haven.tagger import Tagger, engine_config
 from haven.tasks import galleries
 from haven.tasks.background import BackgroundTasks
 from haven.tasks.batch import Batch, Writer
@@ -16,7 +18,10 @@ from haven.tasks.images import ImageHandler
 from haven.tasks.messages import announce, nothing_queued
 from haven.tasks.progress import CountBoard, ProgressBoard, split
 from haven.tasks.scenes import SceneHandler, frames_of
+from haven.tasks.selection import EXCEPT_TAGS, excepted_tags
+from vlm_engine import ConfigError
 
+_log = logging.getLogger(__name__)
 _SCENES = (ItemKind.SCENE,)
 _IMAGES = (ItemKind.IMAGE,)
 _BOTH = (ItemKind.SCENE, ItemKind.IMAGE)
@@ -62,15 +67,10 @@ async def preview(context: TaskContext) -> str:
     """
     names = context.settings.tag_names
     queues = (names.tag_me, names.update_me)
-    ids = await _queued_ids(context, _BOTH, queues)
-    kind, _, first_left = context.arguments.get(FIRST_LEFT, "").partition(" ")
-    if kind == ItemKind.IMAGE:
-        ids = {ItemKind.IMAGE: _from(first_left, ids[ItemKind.IMAGE])}
-    else:
-        ids[ItemKind.SCENE] = _from(first_left, ids[ItemKind.SCENE])
-    if not any(ids.values()):
+    ids = _left(context, await _queued_ids(context, _BOTH, queues))
+    if not any(ids.values()) and context.selection is None:
         return nothing_queued("scene or image", queues)
-    lines, is_done = await _work(context, ids, Writer(context), queues)
+    lines, is_done = await _work(context, ids, Writer(context), _place(context, ids, queues))
     if is_done:
         lines.append(await galleries.describe_queued(context, queues))
     return " ".join(filter(None, [*lines, "Nothing was written to Stash."]))
@@ -82,46 +82,116 @@ async def _tag(context: TaskContext, kinds: Sequence[ItemKind], *, updating: boo
     await context.stash(handler.prepare)
     await context.recover_cut_off_runs()
     ids = await _queued_ids(context, kinds, queues)
+    if context.selection is not None:
+        ids = _left(context, ids)
     has_images = ItemKind.IMAGE in kinds
     if not any(ids.values()) and not (has_images and await galleries.queued(context, queues)):
         return nothing_queued(" or ".join(kinds), queues)
     if ids.get(ItemKind.IMAGE):
         await context.stash(handler.require_images)
     writer = Writer(context, await context.open_run(), updating)
-    lines, is_done = await _work(context, ids, writer, queues)
+    lines, is_done = await _work(context, ids, writer, _place(context, ids, queues))
     if is_done and has_images:
         lines.append(await galleries.release(context, writer, queues))
     return " ".join(filter(None, lines))
 
 
+async def tag_new(context: TaskContext) -> str:
+    """*Tag What Is New*: tag every scene and image without ``VLM_Tagged``, queued or not.
+
+    The argument ``except_tags`` names tags whose items are left out. Raises as ``tag_videos``
+    does, and ``ConfigError`` for a tag that Stash does not have.
+    """
+    handler, excepted = context.handler, excepted_tags(context.arguments)
+    if unknown := await context.stash(handler.names_without_tag, excepted):
+        raise ConfigError(
+            f"task arguments: {EXCEPT_TAGS}: Stash has no tag {', '.join(unknown)}; correct the "
+            "name, so that nothing is tagged that is to be left out"
+        )
+    await context.stash(handler.prepare)
+    await context.recover_cut_off_runs()
+    videos = await context.stash(handler.untagged_videos, excepted)
+    images = await context.stash(handler.untagged_images, excepted)
+    if not videos and not images:
+        return "There is nothing new: every scene and image is tagged already, or left out."
+    if images:
+        await context.stash(handler.require_images)
+    await _log_forecast(context, [video.duration_s for video in videos], len(images))
+    ids = {ItemKind.SCENE: [video.scene_id for video in videos], ItemKind.IMAGE: images}
+    writer = Writer(context, await context.open_run())
+    without = f" and without {' or '.join(excepted)}" if excepted else ""
+    tagged = context.settings.tag_names.tagged
+    lines, _ = await _work(context, ids, writer, f"{_items(ids)} without the tag {tagged}{without}")
+    return " ".join(lines)
+
+
+async def _log_forecast(context: TaskContext, lengths_s: Sequence[float], images: int) -> None:
+    section = await measured_forecast(
+        context.store_path.parent,
+        engine_config(context.settings, context.store_path),
+        lengths_s,
+        images,
+        at_once=context.settings.concurrent_task_limit,
+    )
+    for finding in section.findings:
+        _log.info("Forecast, %s: %s.", finding.what, finding.text)
+
+
 async def _queued_ids(
     context: TaskContext, kinds: Sequence[ItemKind], queues: Sequence[str]
 ) -> dict[ItemKind, Sequence[str]]:
-    return {
-        kind: await galleries.image_ids(context, queues)
-        if kind is ItemKind.IMAGE
-        else await context.ids_with(kind, queues)
-        for kind in kinds
-    }
+    chosen = context.selection
+    ids: dict[ItemKind, Sequence[str]] = {}
+    for kind in kinds:
+        if kind is ItemKind.IMAGE:
+            ids[kind] = await galleries.image_ids(context, queues)
+        else:
+            ids[kind] = chosen.of(kind) if chosen else await context.ids_with(kind, queues)
+    return ids
 
 
-def _from(first_left: str, ids: Sequence[str]) -> Sequence[str]:
-    return ids[ids.index(first_left) :] if first_left in ids else ids
+def _left(
+    context: TaskContext, ids: Mapping[ItemKind, Sequence[str]]
+) -> dict[ItemKind, Sequence[str]]:
+    """Return the ids without those before the first that an earlier time slice has left."""
+    kind, _, first_left = context.arguments.get(FIRST_LEFT, "").partition(" ")
+    left = dict(ids)
+    if kind == ItemKind.IMAGE:
+        left[ItemKind.SCENE] = ()
+    if kind in left and first_left in left[ItemKind(kind)]:
+        some = left[ItemKind(kind)]
+        left[ItemKind(kind)] = some[some.index(first_left) :]
+    return left
+
+
+def _items(ids: Mapping[ItemKind, Sequence[str]]) -> str:
+    return " and ".join(counted(len(some), kind) for kind, some in ids.items() if some)
+
+
+def _place(
+    context: TaskContext, ids: Mapping[ItemKind, Sequence[str]], queues: Sequence[str]
+) -> str:
+    """Return the items for the line that announces the work."""
+    if context.selection is not None:
+        return f"{_items(ids)} named in the task's arguments"
+    in_galleries = ", or in galleries with it" if ids.get(ItemKind.IMAGE) else ""
+    return f"{_items(ids)} with the tag {' or '.join(queues)}{in_galleries}"
 
 
 async def _work(
     context: TaskContext,
     ids: Mapping[ItemKind, Sequence[str]],
     writer: Writer,
-    queues: Sequence[str],
+    place: str,
 ) -> tuple[list[str], bool]:
-    """Work on scenes, then on images. Return the end lines, and whether nothing is left."""
+    """Work on scenes, then on images. Return the end lines, and whether nothing is left.
+
+    ``place``: the items, for the line that announces the work.
+    """
     scenes, images = ids.get(ItemKind.SCENE, ()), ids.get(ItemKind.IMAGE, ())
     if not scenes and not images:
         return ["No image is left to look at."], True
-    items = " and ".join(counted(len(some), kind) for kind, some in ids.items() if some)
-    in_galleries = ", or in galleries with it" if images else ""
-    announce(context.settings, f"{items} with the tag {' or '.join(queues)}{in_galleries}")
+    announce(context.settings, place)
     report_scenes = report_images = context.report
     lines = []
     async with (

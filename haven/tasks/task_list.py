@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from haven.tasks.check import check
 from haven.tasks.context import TaskContext
+from haven.tasks.selection import EXCEPT_TAGS, GALLERIES, IMAGES, SCENES
 from haven.tasks.tagging import (
     bring_back,
     preview,
     tag_images,
+    tag_new,
     tag_videos,
     update_images,
     update_videos,
@@ -30,16 +32,19 @@ class Task:
     run: Callable[[TaskContext], Awaitable[str]]
     looks_at_media: bool = True
     brings_back: bool = False
+    takes: tuple[str, ...] = ()
     timeout_s: float = 120.0
 
 
+_IMAGES, _ALL = (IMAGES, GALLERIES), (SCENES, IMAGES, GALLERIES)
 TASKS: Mapping[str, Task] = {
-    "tag_videos": Task("Tag Videos", tag_videos),
-    "tag_images": Task("Tag Images", tag_images),
-    "update_videos": Task("Update Tagged Videos", update_videos),
-    "update_images": Task("Update Tagged Images", update_images),
-    "bring_back": Task("Bring Back What You Removed", bring_back, brings_back=True),
-    "preview": Task("Preview", preview),
+    "tag_videos": Task("Tag Videos", tag_videos, takes=(SCENES,)),
+    "tag_images": Task("Tag Images", tag_images, takes=_IMAGES),
+    "tag_new": Task("Tag What Is New", tag_new, takes=(EXCEPT_TAGS,)),
+    "update_videos": Task("Update Tagged Videos", update_videos, takes=(SCENES,)),
+    "update_images": Task("Update Tagged Images", update_images, takes=_IMAGES),
+    "bring_back": Task("Bring Back What You Removed", bring_back, brings_back=True, takes=_ALL),
+    "preview": Task("Preview", preview, takes=_ALL),
     "check_setup": Task("Check Set-up", check, timeout_s=10.0),
     "undo_last_run": Task("Undo Last Run", undo_last_run, looks_at_media=False),
     "remove_ours": Task("Remove VLM Tags and Markers", remove_owned, looks_at_media=False),
