@@ -202,28 +202,31 @@ def compare(known: Records, item: ItemSnapshot) -> Compared:
     restored from a backup, or somebody wants it done from the start.
     """
 
+    on_item = {tag.id: tag for tag in item.tags}
+    in_scene = {marker.id: marker for marker in item.markers}
+    tags = [(_tag_state(one, on_item.get(one.id), item), one) for one in known.tags]
+    markers = [(_marker_state(one, in_scene.get(one.id), item), one) for one in known.markers]
+
     def records(state: _State) -> Records:
         return Records(
-            tuple(tag for tag in known.tags if _tag_state(tag, item) is state),
-            tuple(one for one in known.markers if _marker_state(one, item) is state),
+            tuple(one for found, one in tags if found is state),
+            tuple(one for found, one in markers if found is state),
         )
 
     present, off, void = map(records, _State)
-    changed = {one.id for one in off.markers} & {marker.id for marker in item.markers}
+    changed = {one.id for one in off.markers} & in_scene.keys()
     if present.tags or present.markers or changed:
         return Compared(present, off, void)
     return Compared(present, Records(), known)
 
 
-def _tag_state(known: OwnedTag, item: ItemSnapshot) -> _State:
-    tag = next((tag for tag in item.tags if tag.id == known.id), None)
+def _tag_state(known: OwnedTag, tag: Tag | None, item: ItemSnapshot) -> _State:
     if not same_making(known.item_made_s, item.created_s) or (tag and not known.is_tag(tag)):
         return _State.VOID
     return _State.PRESENT if tag else _State.OFF
 
 
-def _marker_state(known: OwnedMarker, item: ItemSnapshot) -> _State:
-    marker = next((marker for marker in item.markers if marker.id == known.id), None)
+def _marker_state(known: OwnedMarker, marker: Marker | None, item: ItemSnapshot) -> _State:
     state = _State.PRESENT if marker and known.is_untouched(marker) else _State.OFF
     # Id and time of making together mean one marker, also if a merge has brought it from another
     # scene.

@@ -50,7 +50,7 @@ def start(
     return process
 
 
-def outcome(folder: Path, pid: int | None) -> dict[str, str] | None:
+def outcome(folder: Path, pid: int | None) -> dict[str, Any] | None:
     """Return the ``output`` or ``error`` of a process that ended by itself; None for another."""
     path = folder / f"end-{pid}.json"
     text = path.read_text(encoding="utf-8") if path.exists() else ""

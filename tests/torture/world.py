@@ -125,12 +125,7 @@ class World:
     ) -> ForkServerProcess:
         """Start a task. ``before``: what its process does first."""
         request = {
-            "server_connection": {
-                "Scheme": "http",
-                "Host": "127.0.0.1",
-                "Port": self.stash.port,
-                "Dir": str(self.folder),
-            },
+            "server_connection": self._connection(),
             "args": {
                 "mode": mode,
                 "ENDPOINTS": self.vlm.url,
@@ -187,6 +182,32 @@ class World:
         self.output = end["output"]
         return True
 
+    def click(
+        self, call: Mapping[str, Any], killer: Killer | None = None
+    ) -> Mapping[str, Any] | None:
+        """Call an operation of the pages in a process of its own. Return its reply; None if it was
+        killed.
+        """
+        before = self._seen()
+        process = child.start(
+            self.processes,
+            {
+                "server_connection": self._connection(),
+                "args": {"mode": "pages", "api": 1, "calls": [call]},
+            },
+            self.folder,
+        )
+        if killer is not None:
+            self.kill(process, killer, before)
+        process.join(LIMIT_S)
+        if process.exitcode == -9:
+            self.kills += 1
+            return None
+        end = child.outcome(self.folder, process.pid)
+        assert process.exitcode == 0 and end is not None, child.log(self.folder)[-3000:]
+        reply: Mapping[str, Any] = end["output"]["replies"][0]
+        return reply
+
     def undo_all(self) -> None:
         """Undo one run after the other, until none is left."""
         for _ in range(MOST_UNDOINGS):
@@ -195,6 +216,14 @@ class World:
                 return
             assert " is undone: " in self.output
         raise AssertionError("there is always something left to undo")
+
+    def _connection(self) -> dict[str, Any]:
+        return {
+            "Scheme": "http",
+            "Host": "127.0.0.1",
+            "Port": self.stash.port,
+            "Dir": str(self.folder),
+        }
 
     def _seen(self) -> int:
         return len(self.stash.requests.exchanges) + self.vlm.counters.requests
