@@ -19,7 +19,7 @@ from tests.torture.world import TAGS, Arena, Killer, World, arena_of_scenes, con
 
 RUNS = max(1, int(os.environ.get("HAVEN_TORTURE_RUNS", "1")) // 2)
 SCENES = 2
-CLICKS = 6
+CLICKS = 4
 REQUESTS = 14
 THRESHOLDS = ("0.05", "0.5", "0.9")
 KINDS = ("wrong", "wrong", "keep", "adjust", "bring_back", "undo")
