@@ -285,7 +285,7 @@ export interface RunReportValue {
   report: { [name: string]: unknown };
 }
 
-/** Counts for a tag: markers and tags that were found, and what people decided about them. */
+/** Counts for a tag. `found`: its markers and images in Stash that the plugin put there and nobody judged; the others are spans that people judged. */
 export interface TagResult {
   name: string;
   found: number;

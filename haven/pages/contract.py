@@ -398,7 +398,9 @@ class RunReportValue:
 
 @dataclass(frozen=True, slots=True)
 class TagResult:
-    """Counts for a tag: markers and tags that were found, and what people decided about them."""
+    """Counts for a tag. ``found``: its markers and images in Stash that the plugin put there and
+    nobody judged; the others are spans that people judged.
+    """
 
     name: str
     found: int

@@ -99,6 +99,12 @@ def _undo_decision(
     return undo_decision(context, arguments)
 
 
+def _tag_results(context: PageContext, _: contract.Nothing) -> contract.TagResults:
+    from haven.pages.tags import tag_results
+
+    return tag_results(context)
+
+
 FUNCTIONS: Mapping[str, Callable[[PageContext, Any], Any]] = {
     "status": _status,
     "frames": _frames,
@@ -109,6 +115,7 @@ FUNCTIONS: Mapping[str, Callable[[PageContext, Any], Any]] = {
     "forecast": _forecast,
     "runs": _runs,
     "run": _run,
+    "tag_results": _tag_results,
     "tag_tree": _tag_tree,
     "scene": _scene,
     "image": _image,

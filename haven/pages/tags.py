@@ -1,13 +1,20 @@
-"""Tags of Stash's tree."""
+"""Tags of Stash's tree, and counts for each tag that is looked for, or was."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+
 from haven.pages.context import PageContext
-from haven.pages.contract import TagTree, TreeTag
+from haven.pages.contract import TagResult, TagResults, TagTree, TreeTag
+from haven.pages.evidence import open_journal
 from haven.settings.merge import tags_of
-from haven.settings.settings import Settings
+from haven.settings.settings import CONTROL_TAGS, Settings
+from haven.stash.changes import DecisionKind, Judged, Judgement
 from haven.stash.tag_tree import read_tag_tree
 from haven.stash.values import tag_key
+from vlm_engine import EngineConfig
 
 
 def tag_tree(context: PageContext) -> TagTree:
@@ -28,3 +35,47 @@ def tag_tree(context: PageContext) -> TagTree:
             for tag in read_tag_tree(context.client)
         )
     )
+
+
+def tag_results(context: PageContext) -> TagResults:
+    """Return what was found of each tag, and what people decided about it. Raises ``StashError``
+    and ``JournalError``.
+    """
+    merged, _ = Settings.with_faults(context.server.settings, context.data_dir)
+    with open_journal(context) as journal:
+        found = journal.counts_in_stash()
+        judged = _judged(journal.all_judgements())
+    thresholds = dict(_thresholds(merged.engine()))
+    steering = {merged.values[name] for name in CONTROL_TAGS}
+    names = dict.fromkeys((*thresholds, *found, *(tag for tag, _ in judged)))
+    return TagResults(
+        tuple(
+            TagResult(
+                name=name,
+                found=found.get(name, 0),
+                kept=judged[name, DecisionKind.KEEP],
+                wrong=judged[name, DecisionKind.WRONG],
+                adjusted=judged[name, DecisionKind.ADJUST],
+                threshold=thresholds.get(name, merged.values["VIDEO_THRESHOLD"]),
+            )
+            for name in names
+            if name not in steering
+        )
+    )
+
+
+def _judged(judgements: Iterable[tuple[str, Judgement]]) -> Counter[tuple[str, DecisionKind]]:
+    """Count spans by tag and by the latest decision about each."""
+    counts: Counter[tuple[str, DecisionKind]] = Counter()
+    for _, of_scene in groupby(judgements, key=lambda pair: pair[0]):
+        for judged in Judged.of(judgement for _, judgement in of_scene):
+            tag = judged.latest.tag
+            counts[tag.asked or tag.name, judged.latest.kind] += 1
+    return counts
+
+
+def _thresholds(engine: EngineConfig) -> Iterator[tuple[str, float]]:
+    for model in engine.active_models().values():
+        rule_of = engine.rule_of(model.category)
+        for tag in model.tag_list:
+            yield tag, rule_of(tag).threshold

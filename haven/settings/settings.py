@@ -20,7 +20,7 @@ from haven.settings.table import ENGINE, EXAMPLE_TAGS, Options
 from vlm_engine import ConfigError, EngineConfig, ModelConfig, WordingConfig, parse
 
 _log = logging.getLogger(__name__)
-_CONTROL_TAGS = (
+CONTROL_TAGS = (
     "VLM_BASE_TAG_NAME",
     "VLM_TAGME_TAG_NAME",
     "VLM_UPDATEME_TAG_NAME",
@@ -132,7 +132,7 @@ class Settings(Options):
         constants, *others = _layers(local, stash_page, task_args)
         parsed = [(constants, read(constants, faults))]
         for layer in others:
-            parsed.append((layer, read(layer.only(_CONTROL_TAGS), faults)))
+            parsed.append((layer, read(layer.only(CONTROL_TAGS), faults)))
             parsed.append((layer, read(layer.only(_OF_REPORTS), ignored)))
         if faults:
             raise ConfigError("\n".join(faults))
@@ -150,7 +150,7 @@ class Settings(Options):
     @property
     def tag_names(self) -> TagNames:
         """The names of the control tags."""
-        return TagNames(*(getattr(self, name.lower()) for name in _CONTROL_TAGS))
+        return TagNames(*(getattr(self, name.lower()) for name in CONTROL_TAGS))
 
     @property
     def tag_list(self) -> tuple[str, ...]:
@@ -248,7 +248,7 @@ def _name_faults(settings: Settings, merged: Merged) -> Iterator[str]:
     difference.
     """
     owners: dict[str, str] = {}
-    named = list(zip(_CONTROL_TAGS, settings.tag_names.all(), strict=True))
+    named = list(zip(CONTROL_TAGS, settings.tag_names.all(), strict=True))
     for setting, name in named:
         owners.setdefault(name.casefold(), setting)
     for setting, name in [*named, *_names_in_stash(settings, merged)]:

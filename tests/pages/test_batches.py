@@ -7,13 +7,19 @@ import json
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from haven.settings.overlay import read_overlay, write_overlay
 from tests.pages.conftest import OPERATION, PLUGIN_ID
 
 PYTHON = (sys.executable, "-c")
 STATUS = {"op": "status"}
+KILLED_AFTER_S = [
+    0.3,
+    *(pytest.param(0.03 * step, marks=pytest.mark.thorough) for step in range(1, 60)),
+]
 
 
 def test_a_batch_is_answered_in_order_and_faults_stay_apart(pages):
@@ -78,6 +84,42 @@ def wait_for(is_so):
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def change(value, revision=0):
+    changes = [{"name": "VIDEO_THRESHOLD", "value": str(value)}]
+    return {"op": "change_settings", "revision": revision, "changes": changes}
+
+
+def test_of_two_processes_one_changes_the_settings(pages):
+    with ThreadPoolExecutor(2) as browsers:
+        batches = browsers.map(lambda value: pages.send(calls=[change(value)]), (0.6, 0.7))
+    codes = [batch["replies"][0].get("code", "done") for batch in batches]
+    assert sorted(codes) == ["changed", "done"]
+
+
+@pytest.mark.parametrize("after_s", KILLED_AFTER_S)
+def test_a_kill_leaves_the_settings_as_before_or_after(pages, after_s):
+    pages.data_dir.mkdir()
+    write_overlay(pages.data_dir, {"VIDEO_THRESHOLD": 0.4, "TAG_LIST": ["Foul"]}, 0)
+    connection = {"Host": "127.0.0.1", "Port": pages.stash.port, "Dir": str(pages.data_dir.parent)}
+    arguments = {"mode": "pages", "api": 1, "calls": [change(0.6, revision=1)]}
+    process = subprocess.Popen(
+        [sys.executable, str(pages.plugin / "haven_vlm_connector.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    process.stdin.write(json.dumps({"server_connection": connection, "args": arguments}).encode())
+    process.stdin.close()
+    time.sleep(after_s)
+    process.kill()
+    process.wait()
+    found = read_overlay(pages.data_dir)
+    assert (found.revision, found.settings["VIDEO_THRESHOLD"]) in {(1, 0.4), (2, 0.6)}
+    assert found.settings["TAG_LIST"] == ["Foul"]
+    reply = pages.send(calls=[change(0.7, revision=found.revision)])["replies"][0]
+    assert reply["value"]["revision"] == found.revision + 1
 
 
 def test_a_state_needs_no_large_package(pages):

@@ -7,6 +7,7 @@ import pytest
 from haven.pages.contract import OPERATIONS, DecideArguments, FramesArguments, Nothing
 from haven.pages.errors import BadRequestError
 from haven.pages.forms import parsed, to_json
+from haven.pages.operations import FUNCTIONS
 from tools.contract_types import contract_types
 from tools.generated_docs import CONTRACT
 
@@ -16,6 +17,10 @@ FRAMES = {"scene": "7", "times_s": [1, 2.5], "width": 320}
 
 def test_the_types_of_the_pages_are_up_to_date():
     assert CONTRACT.read_text(encoding="utf-8") == contract_types(), "run `make docs`"
+
+
+def test_every_operation_of_the_contract_has_its_function():
+    assert FUNCTIONS.keys() == OPERATIONS.keys()
 
 
 def test_arguments_become_values():

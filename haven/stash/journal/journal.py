@@ -416,6 +416,30 @@ class Journal:
         )
         return tuple(_judgement_of(row[1:]) for row in rows if same_making(row[0], item_made_s))
 
+    def all_judgements(self) -> Iterator[tuple[str, Judgement]]:
+        """Yield every judgement that holds with the id of its scene, scene by scene, the oldest of
+        each first.
+        """
+        rows = self._db.rows(
+            f"SELECT scene_id, {_JUDGEMENT_COLUMNS} FROM journal_judgements"
+            " WHERE undone IS NULL ORDER BY scene_id, at, id"
+        )
+        return ((row[0], _judgement_of(row[1:])) for row in rows)
+
+    def counts_in_stash(self) -> dict[str, int]:
+        """Return how many markers and tags of images are in Stash that the plugin put there, by
+        the tag's name in the tag list.
+        """
+        rows = self._db.rows(
+            "SELECT name, sum(number) FROM ("
+            " SELECT CASE asked WHEN '' THEN title ELSE asked END AS name, count(*) AS number"
+            " FROM journal_markers WHERE gone IS NULL AND ours GROUP BY 1 UNION ALL"
+            " SELECT CASE asked WHEN '' THEN name ELSE asked END, count(*)"
+            " FROM journal_tags WHERE gone IS NULL AND ours AND kind = 'image' GROUP BY 1"
+            ") GROUP BY name"
+        )
+        return {str(name): int(number) for name, number in rows}
+
     def judgement(self, number: int) -> Judgement:
         """Return a judgement, also one that does not hold."""
         sql = f"SELECT {_JUDGEMENT_COLUMNS} FROM journal_judgements WHERE id = ?"
