@@ -130,7 +130,11 @@ class DecisionWriter:
         if decision.marker_id:
             return partial(self._plan_for_marker, decision, evidence)
         names = {seen.tag: seen.in_stash for seen in evidence.tags} if evidence else {}
-        name = names.get(decision.tag, decision.tag)
+        if decision.tag not in names:
+            raise ChangedMeanwhileError(
+                f"{decision.tag!r} was not looked for in {item.ref}: read the scene again."
+            )
+        name = names[decision.tag]
         known = self._tags.find([name])
         parent = _NO_TAG
         if decision.kind is not DecisionKind.WRONG:
@@ -253,7 +257,7 @@ class DecisionWriter:
         item: ItemSnapshot,
     ) -> ChangePlan:
         self._journal.take_back(last.id)
-        if last.kind is DecisionKind.BRING_BACK:
+        if last.about:
             return self._plan_wrong_again(last.about, item, evidence)
         if not last.plan_id:
             if marker := _marker_of(last, item):

@@ -340,6 +340,13 @@ def test_a_decision_that_makes_no_sense_is_refused(case, changes, field):
     assert (code, field in message) == ("bad_request", True)
 
 
+def test_only_what_was_looked_for_is_decided(case):
+    arguments = case.arguments("keep", 90)
+    arguments["decisions"][0]["tag"] = "Corner kick"
+    assert case.pages.failure("decide", **arguments)[0] == "changed"
+    assert "Corner kick" not in [tag.name for tag in case.stash.library.snapshot().tags]
+
+
 def test_several_decisions_are_carried_out_at_once(case):
     arguments = case.arguments("wrong", 10)
     arguments["decisions"] += [

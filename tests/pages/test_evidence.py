@@ -9,13 +9,14 @@ import pytest
 
 from haven.items import ItemKind, ItemRef
 from haven.stash.evidence import Evidence, FrameSeen, TagSeen
+from haven.stash.handler import MediaHandler
 from haven.stash.journal import Journal
 from sandbox.pictures import write_folder
 from sandbox.stash import SandboxStash
-from tests.plugin.fragile import KilledError, handler_of, once_replied
+from tests.plugin.fragile import NAMES, FragileClient, KilledError, handler_of, once_replied
 from tests.plugin.items import SCENE, info
 from tests.torture.world import TAGS, arena_of_scenes
-from vlm_engine import Span, Verdict
+from vlm_engine import ImageTagInfo, Span, Verdict
 from vlm_engine.testing.threads import running
 
 FOUND = info("Foul", Foul=[(10, 20)])
@@ -160,3 +161,31 @@ def test_images_keep_what_was_seen_of_each(tmp_path):
         (frame,) = one.frames
         assert {tag for tag, each in frame.verdicts.items() if each.present} == set(picture.tags)
         assert (one.task, len(one.tags)) == ("Tag Images", len(TAGS))
+
+
+def test_an_image_shows_its_tags_beside_what_was_seen(pages):
+    library = pages.stash.library
+    image = library.add_image(tags=["VLM_TagMe"], title="Penalty")
+    assert pages.value("image", id=image)["looked_at"] is None
+    seen = Evidence(
+        "Penalty",
+        "Tag Images",
+        "sandbox-vlm",
+        tuple(TagSeen(tag, tag, 0.5) for tag in ("Foul", "Goal", "Timeout")),
+        (FrameSeen(0.0, {"Foul": Verdict(True, 0.9), "Goal": Verdict(True, 0.8)}),),
+    )
+    found = ImageTagInfo({"sport": ("Foul", "Goal")}, {})
+    path = pages.context().store_path
+    with MediaHandler(FragileClient(pages.stash), path, NAMES) as handler:
+        handler.prepare()
+        run_id = handler.start_run("Tag Images")
+        handler.apply(run_id, ItemKind.IMAGE, {image: found}, evidence={image: seen})
+    library.untag_image(image, "Goal")
+    value = pages.value("image", id=image)
+    assert (value["title"], value["model"]) == ("Penalty", "sandbox-vlm")
+    assert [(one["tag"], one["present"], one["state"]) for one in value["tags"]] == [
+        ("Foul", True, "marker"),
+        ("Goal", True, "gone"),
+        ("Timeout", False, "below"),
+    ]
+    assert pages.failure("image", id="999")[0] == "not_found"

@@ -411,7 +411,7 @@ class Journal:
         """
         rows = self._db.rows(
             f"SELECT item_made, {_JUDGEMENT_COLUMNS} FROM journal_judgements"
-            " WHERE ? = 'scene' AND scene_id = ? AND undone IS NULL ORDER BY at, id",
+            " WHERE ? = 'scene' AND scene_id = ? AND undone IS NULL ORDER BY id",
             *_columns(item),
         )
         return tuple(_judgement_of(row[1:]) for row in rows if same_making(row[0], item_made_s))
