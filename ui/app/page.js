@@ -1,7 +1,9 @@
 /** The page of the plugin: its tabs, each with an address of its own. */
 
-import Status from "./status.js";
-import { texts } from "./texts.js";
+import Queue from "./queue.js";
+import Runs from "./runs.js";
+import SetUp from "./setup.js";
+import { page as pageTexts, texts } from "./texts.js";
 
 /** @typedef {import("../plugin-api").Shell} Shell */
 
@@ -16,7 +18,11 @@ const ROOT = "/plugins/haven-vlm";
  * at the page's own address.
  * @type {readonly {path: string, text: string, View: import("react").ComponentType<{shell: Shell}>}[]}
  */
-const TABS = [{ path: "status", text: texts.statusTab, View: Status }];
+const TABS = [
+  { path: "set-up", text: pageTexts.tabs.setup, View: SetUp },
+  { path: "queue", text: pageTexts.tabs.queue, View: Queue },
+  { path: "runs", text: pageTexts.tabs.runs, View: Runs },
+];
 
 /** @param {{shell: Shell}} props */
 export default function Page({ shell }) {

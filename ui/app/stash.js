@@ -179,6 +179,21 @@ function ended(job) {
 }
 
 /**
+ * Stop a job, as the button on Stash's Tasks page does.
+ * @param {Shell} shell
+ * @param {string} id
+ */
+export function stopTask(shell, id) {
+  const { gql } = shell.api.libraries.Apollo;
+  const mutation = gql`
+    mutation HavenStop($id: ID!) {
+      stopJob(job_id: $id)
+    }
+  `;
+  return shell.api.utils.StashService.getClient().mutate({ mutation, variables: { id } });
+}
+
+/**
  * Follow the task that was started before the page was loaded anew.
  * @param {Shell} shell
  */

@@ -109,15 +109,153 @@ export const texts = {
   started: "The task is queued. The ring in the navigation bar shows it.",
   close: "Close",
   stop: "Stop",
-  statusTab: "Status",
   noPage: "There is no such page.",
   back: "Back",
-  running: "A task of the plugin is running.",
-  queued: (/** @type {number} */ scenes, /** @type {number} */ images) =>
-    `Queued: ${many(scenes, "scene")}, ${many(images, "image")}.`,
-  noQueue: "Stash did not say what is queued.",
-  lastRun: (/** @type {string} */ task, /** @type {string} */ ago) => `Last run: ${task}, ${ago}.`,
-  noRun: "No task of the plugin has run yet.",
   taskFailed: (/** @type {string} */ error) => `The task failed: ${error}. Its log says more.`,
   taskStopped: "The task was stopped.",
+};
+
+const percent = (/** @type {number} */ share) => `${Math.round(share * 100)} %`;
+
+/**
+ * Return a length of time as people say it.
+ * @param {number} seconds
+ */
+function lengthText(seconds) {
+  if (seconds < 55) return many(Math.max(1, Math.round(seconds)), "second");
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 90) return many(minutes, "minute");
+  return `${Math.round(minutes / 6) / 10} hours`;
+}
+
+/** Texts of the plugin's page. */
+export const page = {
+  loading: "Loading …",
+  retry: "Try again",
+  save: "Save",
+  cancel: "Cancel",
+  more: (/** @type {number} */ count) => `and ${count.toLocaleString()} more`,
+  from: (/** @type {string} */ source) => {
+    if (source.startsWith("haven_vlm_config.py") || !source) return "This is the default.";
+    if (source.startsWith("settings.json")) return "Set on this page.";
+    return `Set in: ${source}.`;
+  },
+  settingsChanged: "The settings were changed in another place meanwhile. Those are shown now; change them again.",
+  severity: { ok: "✓", note: "i", wrong: "✗" },
+  tabs: { setup: "Set-up", queue: "Queue", runs: "Runs" },
+  steps: {
+    title: "Three steps to the first tags",
+    server: "Set a server below and check it. Its light turns green.",
+    tags: "Choose what to look for.",
+    scene: "Open a scene, and press “Tag this scene now” in its tab “VLM”. What was found appears there.",
+    done: "done",
+    toScenes: "Choose a scene",
+  },
+  lights: {
+    unknown: "not checked in this session",
+    checking: "checking",
+    sound: "works",
+    slow: "works, slowly",
+    blind: "does not see pictures",
+    down: "cannot be reached",
+    wrong: "does not work",
+  },
+  keys: { set: "key set", environment: "key from the environment", none: "no key" },
+  servers: {
+    title: "Servers",
+    help: "Vision-language models behind any server with an OpenAI-compatible API, such as LM Studio, Ollama, llama.cpp or vLLM.",
+    none: "There is no server yet. Add the one that runs your model.",
+    add: "Add a server",
+    check: "Check",
+    checking: "Checking with a few test pictures. This takes up to half a minute.",
+    edit: "Edit",
+    remove: "Remove",
+    removeNow: (/** @type {string} */ name) => `Remove ${name}`,
+    findings: (/** @type {number} */ count) => many(count, "finding"),
+    fallback: "fallback",
+    model: (/** @type {string} */ name) => `model ${name}`,
+    anyModel: "the model that is loaded",
+    atOnce: (/** @type {string} */ most) => `requests at once: ${most}`,
+    address: "Address",
+    addressHelp: "For example http://192.168.1.20:1234/v1 for LM Studio, or http://localhost:11434/v1 for Ollama.",
+    name: "Name",
+    key: "API key",
+    keyChoices: { keep: "keep the stored key", none: "no key", set: "set a new key" },
+    noKey: "Enter the key, or choose “no key”.",
+    moved: "A stored key stays with its address and is never sent to another one.",
+    modelLabel: "Model",
+    modelHelp: "Empty: the model that the server has loaded.",
+    saveFirst: "Empty: the model that the server has loaded. When the server is saved, its models are listed here.",
+    askingModels: "Asking the server for its models …",
+    vision: (/** @type {boolean | null} */ sees) => (sees === null ? "" : sees ? " (sees pictures)" : " (sees no pictures)"),
+    most: "Requests at once",
+    mostHelp: "A number, auto, or empty for as many as the server says.",
+    badAtOnce: "Requests at once: write a number from 1, auto, or nothing.",
+    fallbackHelp: "Use it only when the other servers do not work",
+    save: "Save and check",
+  },
+  tags: {
+    title: "What to look for",
+    help: "Short names of what a single picture can show. The text after a colon says to the model what the tag means.",
+    list: (/** @type {number} */ count) => `Tag list, one to a line: ${many(count, "tag")}`,
+    save: "Save the tag list",
+    revert: "Discard changes",
+    tree: "Choose from your tags in Stash",
+    filter: "Filter by name or alias",
+    noTags: "Stash has no tags yet. Write them into the list; Stash gets them when they are found.",
+    unfold: (/** @type {string} */ name) => `Tags below ${name}`,
+  },
+  effort: {
+    title: "How hard to look",
+    quick: "quick",
+    thorough: "thorough",
+    minutes: (/** @type {number} */ minutes) => `About ${lengthText(minutes * 60)} for each hour of video on your servers`,
+    relative: (/** @type {number} */ factor) =>
+      factor === 1 ? "The usual time" : `About ${percent(factor)} of the usual time`,
+    missed: (/** @type {number} */ share) => `and about ${share} % of short events missed, by the benchmark.`,
+    check: "Check a server above to see minutes here.",
+  },
+  advanced: {
+    title: "Advanced",
+    fold: (/** @type {number} */ count) => `${count} more settings and where each comes from`,
+    byHand: "It can only be changed there.",
+    reset: "Reset",
+  },
+  queue: {
+    waits: "What waits",
+    unknown: "Stash did not say what is queued.",
+    counts: (/** @type {number} */ scenes, /** @type {number} */ images) => `${many(scenes, "scene")} and ${many(images, "image")} are queued.`,
+    empty: "Nothing is queued. Give scenes, images or galleries the tag VLM_TagMe, or start from a scene's tab “VLM”.",
+    start: "Start",
+    tasks: {
+      tag_videos: { text: "Tag Videos", help: "Adds tags and markers to the queued scenes. Undo Last Run takes them back." },
+      tag_images: { text: "Tag Images", help: "Adds tags to the queued images. Undo Last Run takes them back." },
+      preview: { text: "Preview", help: "Says in a report what would be added. Writes nothing to Stash." },
+      check_setup: { text: "Check Set-up", help: "Checks servers, files and the queue. Writes nothing to Stash." },
+    },
+    elsewhere: "A task of the plugin is running. Stash's Tasks page shows it.",
+    running: (/** @type {string} */ task, /** @type {number | null} */ done) =>
+      done === null ? `${task} waits in Stash's queue.` : `${task}: ${done} %`,
+    stop: "Stop",
+    last: "Last run",
+    nothingFailed: "Nothing failed.",
+    cause: (/** @type {number} */ count, /** @type {string} */ error) => `${many(count, "item")} failed: ${error}`,
+  },
+  runs: {
+    title: "Newest first",
+    none: "No run yet. Start one in the tab “Queue” or from a scene.",
+    older: "Older runs",
+    undo: "Undo the last run …",
+    undoHelp: "This takes back what the last run added, and puts back what it removed. What you changed since stays.",
+    undoNow: "Undo the last run",
+    undoTask: "Undo Last Run",
+    undone: "The last run is undone.",
+    lasted: (/** @type {number} */ seconds) => `It took ${lengthText(seconds)}.`,
+    endpoint: (/** @type {string} */ name, /** @type {number} */ calls, /** @type {number} */ share) =>
+      `${name}: ${many(calls, "call")}, ${percent(share)} of all`,
+    failed: (/** @type {string[]} */ faults) => `failed: ${faults.join(", ")}`,
+    change: (/** @type {string} */ outcome, /** @type {number} */ added, /** @type {number} */ removed) =>
+      `${outcome}, ${added} added, ${removed} removed`,
+    noItems: "This run reached no scene or image.",
+  },
 };

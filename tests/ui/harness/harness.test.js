@@ -370,16 +370,3 @@ test("a module that does not load breaks its own place only", async () => {
   await page.click("[data-rb-event-key=details]");
   await page.waitForSelector("text=Stash's details");
 });
-
-test("the page has addresses of its own, also for nothing", async () => {
-  await open("/plugins/haven-vlm");
-  await page.waitForSelector("text=Queued: 3 scenes, 1 image.");
-  assert.equal(await page.title(), "Haven VLM Connector");
-  await picture("page-1200");
-  await open("/plugins/haven-vlm/nowhere");
-  await page.click("text=Back");
-  await page.waitForSelector("text=Queued: 3 scenes, 1 image.");
-  await page.click("text=home");
-  await until(async () => (await page.title()) === "");
-  assert.deepEqual(faults, []);
-});

@@ -7,6 +7,8 @@ import { readFile } from "node:fs/promises";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 
+import { operations, pageState } from "./operations.js";
+
 const HERE = fileURLToPath(new URL(".", import.meta.url));
 const UI = fileURLToPath(new URL("../../../ui/", import.meta.url));
 const MODULES = fileURLToPath(new URL("../node_modules/", import.meta.url));
@@ -61,12 +63,15 @@ const STATES = { keep: "kept", wrong: "wrong", adjust: "adjusted", bring_back: "
 export class FakePlugin {
   constructor() {
     this.scenes = fixtures();
+    this.page = pageState();
     this.before = [];
     this.calls = [];
     this.tasks = [];
     this.requests = [];
     this.polls = 0;
     this.refusals = [];
+    this.failing = new Set();
+    this.isStopped = false;
     this.isBroken = false;
     this.isMissing = false;
   }
@@ -81,8 +86,12 @@ export class FakePlugin {
       this.polls = 0;
       return { data: { runPluginTask: "31" } };
     }
+    if (query.includes("stopJob")) {
+      this.isStopped = true;
+      return { data: { stopJob: true } };
+    }
     this.polls += 1;
-    const status = this.polls > 2 ? "FINISHED" : "RUNNING";
+    const status = this.isStopped ? "CANCELLED" : this.polls > 2 ? "FINISHED" : "RUNNING";
     return { data: { findJob: { id: "31", status, progress: this.polls / 3, error: null } } };
   }
 
@@ -90,7 +99,7 @@ export class FakePlugin {
     if (mode !== "pages" || api !== 1) return { api: 1, ok: false, code: "version", message: "" };
     const replies = calls.map((one) => {
       this.calls.push(one);
-      const code = this.refusals.shift();
+      const code = this.failing.has(one.op) ? "stash" : this.refusals.shift();
       if (code) return { ok: false, code, message: `refused: ${code}` };
       return { ok: true, value: this[one.op](one) };
     });
@@ -111,11 +120,6 @@ export class FakePlugin {
 
   frames({ times_s }) {
     return { frames: times_s.map((time_s) => ({ time_s, jpeg: PIXEL, error: "" })) };
-  }
-
-  status() {
-    const last_run = { stem: "a", task: "Tag Videos", started: 1, ended: Date.now() / 1000 - 100, end: "finished", end_line: "", error: "", has_page: true };
-    return { version: "2.0.0", revision: 0, queued: { scenes: 3, images: 1 }, last_run, is_running: false };
   }
 
   decide({ scene, decisions }) {
@@ -141,6 +145,7 @@ export class FakePlugin {
     return saved;
   }
 }
+Object.assign(FakePlugin.prototype, operations);
 
 /** Another Stash, which has the plugin and gets every request. */
 export class OtherStash {

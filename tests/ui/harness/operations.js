@@ -1,0 +1,102 @@
+/** The operations of the plugin's page, over settings, runs and tags in memory. */
+
+const value = (name, kind, now, source = "haven_vlm_config.py: " + name, is_editable = true) => ({
+  name, kind, value: JSON.stringify(now), default: JSON.stringify(now), source, is_editable, text: `What ${name} does.`,
+});
+const finding = (severity, what, text, figures = {}) => ({ severity, what, text, figures });
+const run = (stem, task, minutes, end_line, error = "") => {
+  const ended = Date.now() / 1000 - minutes * 60;
+  return { stem, task, started: ended - 95, ended, end: error ? "broken off" : "finished", end_line, error, has_page: true };
+};
+
+/** Return what the plugin knows at the start. */
+export const pageState = () => ({
+  revision: 0,
+  endpoints: [
+    { name: "Desk", address: "http://desk:1234/v1", key: "set", model: "qwen3-vl-8b", weight: 1, is_fallback: false, max_concurrent: null },
+    { name: "Attic", address: "http://attic:11434/v1", key: "none", model: "", weight: 1, is_fallback: true, max_concurrent: 2 },
+  ],
+  values: [
+    value("TAG_LIST", "list", ["Foul", "Goal"]),
+    value("TAG_DESCRIPTIONS", "object", { Foul: "a player is fouled" }),
+    value("VIDEO_SEARCH_EFFORT", "number", 1),
+    value("VIDEO_THRESHOLD", "number", 0.5, "Stash's settings page: Threshold"),
+    value("CREATE_MARKERS", "switch", true),
+    value("PROMPT", "text", ""),
+    value("API_KEY", "text", "", "haven_vlm_config.local.yaml: API_KEY", false),
+  ],
+  runs: [
+    run("b", "Tag Videos", 3, "3 scenes: 2 done, 1 failed"),
+    run("a", "Check Set-up", 300, "1 endpoint works"),
+  ],
+  tags: [
+    ["1", "Game", [], "", []],
+    ["2", "Foul", ["Personal foul"], "a player is fouled", ["1"]],
+    ["3", "Goal", [], "", ["1", "4"]],
+    ["4", "Highlight", [], "", []],
+  ].map(([id, name, aliases, description, parents]) => ({ id, name, aliases, description, parents, ignore_auto_tag: false, is_chosen: false })),
+});
+
+const SOUND = [
+  finding("ok", "reachable", "LM Studio, and offers qwen3-vl-8b"),
+  finding("ok", "test pictures", "sound: 10 of 10 right", { sight: "sound" }),
+  finding("ok", "requests at once", "4; 4 at once bring 2.0 times the answers of one at a time", { slots: 4, gain: 2 }),
+  finding("ok", "seconds", "0.5 for a question alone", { alone: 0.5 }),
+];
+const DOWN = [finding("wrong", "reachable", "Attic (http://attic:11434/v1) refused the connection. Start the server there, or correct its address.")];
+
+/** Each as the plugin's own; `this` is the plugin. */
+export const operations = {
+  settings() {
+    const { revision, values, endpoints } = this.page;
+    return { revision, values, endpoints, faults: [] };
+  },
+  change_settings({ revision, changes }) {
+    if (revision !== this.page.revision) throw new Error("the test sent an old revision");
+    for (const { name, value: text } of changes) {
+      if (name === "ENDPOINTS") this.page.endpoints = JSON.parse(text).map((one) => stored(one, this.page.endpoints));
+      else this.page.values = this.page.values.map((one) => (one.name === name ? { ...one, value: text ?? one.default, source: text === null ? "haven_vlm_config.py" : `settings.json in the data folder: ${name}` } : one));
+    }
+    this.page.revision += 1;
+    return operations.settings.call(this);
+  },
+  models: () => ({ server: "LM Studio", models: [{ name: "qwen3-vl-8b", vision: true }, { name: "llama-3", vision: false }] }),
+  check({ endpoint }) {
+    const { name, address } = this.page.endpoints[endpoint];
+    const findings = name === "Attic" ? DOWN : SOUND;
+    return { sections: [{ kind: "endpoint", title: `${name} (${address})`, works: findings === SOUND, findings }] };
+  },
+  forecast: () => ({
+    sections: [{ kind: "forecast", title: "Forecast", works: true, findings: [finding("ok", "queue", "3 videos of 4 hours"), finding("ok", "time", "about 40 minutes (30 minutes to 1 hour), so done at 23:40", { seconds: 2400 })] }],
+  }),
+  status() {
+    return { version: "2.0.0", revision: this.page.revision, queued: { scenes: 3, images: 1 }, last_run: this.page.runs[0] ?? null, is_running: false };
+  },
+  runs() {
+    return { runs: this.page.runs, more: false };
+  },
+  run: ({ stem }) => ({ report: REPORTS[stem] }),
+  tag_tree() {
+    return { tags: this.page.tags };
+  },
+};
+
+/** Return an endpoint as `settings` shows it after a change. */
+function stored({ key, was, base_url, model_id, ...rest }, before) {
+  const state = key === "keep" ? before[was].key : key === "none" ? "none" : "set";
+  return { ...rest, address: base_url, key: state, model: model_id ?? "" };
+}
+
+const change = { tags_added: ["Foul", "Goal"], markers_added: [1, 2, 3], tags_removed: [], markers_removed: [] };
+const REPORTS = {
+  a: { endpoints: [], scenes: [], images: [], checks: [{ kind: "endpoint", title: "Desk (http://desk:1234/v1)", works: true, findings: SOUND }] },
+  b: {
+    endpoints: [{ name: "Desk", calls: 1204, share: 1, failed: { TimedOutError: 2 } }],
+    scenes: [
+      { scene_id: "12", title: "Final", path: "/m/final.mp4", outcome: "done", error: "", change },
+      { scene_id: "13", title: "", path: "/m/semi final.mp4", outcome: "failed", error: "/m/semi final.mp4 cannot be read: no such file. Set Paths.", change: {} },
+    ],
+    images: [{ kind: "image", outcome: "done", error: "", change, images: [["7", "Team"], ["8", ""]] }],
+    checks: [],
+  },
+};

@@ -1,0 +1,274 @@
+import assert from "node:assert/strict";
+import { after, before, beforeEach, test } from "node:test";
+import { chromium } from "playwright-core";
+
+import { FakePlugin, serve } from "./server.js";
+
+let plugin = new FakePlugin();
+let browser, server, page, faults;
+
+before(async () => {
+  server = await serve(() => plugin);
+  browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: ["--no-sandbox"] });
+});
+after(async () => {
+  await browser?.close();
+  server.close();
+});
+beforeEach(async (context) => {
+  await page?.context().close();
+  plugin = new FakePlugin();
+  faults = [];
+  page = await (await browser.newContext({ viewport: { width: 1200, height: 900 } })).newPage();
+  page.setDefaultTimeout(8000);
+  page.on("pageerror", (error) => faults.push(`${context.name}: ${error.message}`));
+  page.on("console", (message) => message.type() === "error" && faults.push(message.text()));
+});
+
+const open = (tab) => page.goto(`${server.url}/plugins/haven-vlm${tab}`);
+const ended = () => page.waitForSelector(".haven-ring:not(.is-running)");
+const sent = (op) => plugin.calls.filter((call) => call.op === op);
+const card = (text) => page.locator(`.haven-endpoint:has-text("${text}")`);
+const button = (server, name) => card(server).getByRole("button", { name, exact: true });
+const picture = async (name) => {
+  if (process.env.SCREENSHOTS) await page.screenshot({ path: `${process.env.SCREENSHOTS}/${name}.png`, fullPage: true });
+};
+/** Wait until a call of this operation came, and return the changes that it carried, by name. */
+async function changes() {
+  for (let round = 0; round < 160 && !sent("change_settings").length; round += 1) await page.waitForTimeout(50);
+  const [call] = plugin.calls.filter((one) => one.op === "change_settings").slice(-1);
+  return Object.fromEntries(call.changes.map(({ name, value }) => [name, value === null ? null : JSON.parse(value)]));
+}
+
+test("the page has addresses of its own, also for nothing", async () => {
+  await open("");
+  await page.waitForSelector("h4:has-text('Servers')");
+  assert.equal(await page.title(), "Haven VLM Connector");
+  await open("/nowhere");
+  await page.click("text=Back");
+  await page.waitForSelector("h4:has-text('Servers')");
+  await page.click("text=Queue");
+  await page.waitForSelector("text=3 scenes and 1 image are queued.");
+  assert.match(page.url(), /\/plugins\/haven-vlm\/queue$/);
+  await page.click("text=home");
+  await page.waitForFunction(() => document.title === "");
+  assert.deepEqual(faults, []);
+});
+
+test("a check gives each server its light and the sentence behind it", async () => {
+  await open("");
+  await button("Desk", "Check").click();
+  await card("Desk").locator(".haven-light.is-sound").waitFor();
+  assert.match(await card("Desk").textContent(), /works.*key set.*model qwen3-vl-8b.*sound: 10 of 10 right/s);
+  await button("Attic", "Check").click();
+  await card("Attic").locator(".haven-light.is-down").waitFor();
+  assert.match(await card("Attic").textContent(), /cannot be reached.*fallback.*refused the connection/s);
+  await card("Desk").locator("text=4 findings").click();
+  await page.waitForSelector(".haven-findings:has-text('0.5 for a question alone')");
+  // 888 questions at 4 a second
+  await page.waitForSelector("text=About 4 minutes for each hour of video on your servers, and about 12 % of short events missed");
+  await picture("set-up-1200");
+  assert.deepEqual(faults, []);
+});
+
+test("a server that was added is checked at once, and its key is never shown", async () => {
+  await open("");
+  await page.click("text=Add a server");
+  await page.fill("text=Address", "http://new:1234/v1");
+  await page.click("text=set a new key");
+  await page.fill("[type=password]", "sk-secret");
+  await page.click("text=Save and check");
+  await page.locator(".haven-endpoint:has-text('http://new:1234/v1') .haven-light.is-sound").waitFor();
+  const { ENDPOINTS } = await changes();
+  assert.deepEqual(ENDPOINTS.map(({ base_url, key, was }) => [base_url, key, was]), [
+    ["http://desk:1234/v1", "keep", 0],
+    ["http://attic:11434/v1", "keep", 1],
+    ["http://new:1234/v1", { set: "sk-secret" }, null],
+  ]);
+  assert.deepEqual(sent("check").map((call) => call.endpoint), [2]);
+  assert.doesNotMatch(await page.content(), /sk-secret/);
+  assert.deepEqual(faults, []);
+});
+
+test("a server that moves does not keep its key", async () => {
+  await open("");
+  await button("Desk", "Edit").click();
+  await page.waitForSelector("text=keep the stored key");
+  await page.fill("text=Address", "http://elsewhere:1234/v1");
+  await page.waitForSelector("text=A stored key stays with its address");
+  assert.equal(await page.locator("text=keep the stored key").count(), 0);
+  await page.click("text=Save and check");
+  const { ENDPOINTS } = await changes();
+  assert.deepEqual([ENDPOINTS[0].key, ENDPOINTS[0].was], ["none", 0]);
+});
+
+test("a model is chosen from what the server offers", async () => {
+  await open("");
+  await button("Desk", "Edit").click();
+  const blind = page.locator("button:has-text('llama-3 (sees no pictures)')");
+  assert.ok(await blind.isDisabled());
+  await page.fill("#haven-endpoint-0-model", "");
+  await page.click("button:has-text('qwen3-vl-8b (sees pictures)')");
+  await picture("endpoint-1200");
+  await page.click("text=Save and check");
+  assert.equal((await changes()).ENDPOINTS[0].model_id, "qwen3-vl-8b");
+  await button("Attic", "Remove").click();
+  await page.click("text=Remove Attic");
+  await page.waitForFunction(() => document.querySelectorAll(".haven-endpoint").length === 1);
+  assert.deepEqual(faults, []);
+});
+
+test("tags are chosen from the tree of Stash and saved as a list", async () => {
+  await open("");
+  await page.waitForSelector(".haven-tree-row:has-text('Game')");
+  const box = page.locator(".haven-tree-row:has-text('Game') input");
+  assert.ok(await box.evaluate((one) => one.indeterminate));
+  await page.click("[aria-label='Tags below Game']");
+  assert.ok(await page.locator(".haven-tree-row:has-text('Foul') input").isChecked());
+  await box.click();
+  assert.match(await page.inputValue("#haven-tags"), /^Foul: a player is fouled\nGoal\nGame$/);
+  await box.click();
+  assert.equal(await page.inputValue("#haven-tags"), "");
+  await page.fill("#haven-tree-filter", "personal");
+  await page.locator(".haven-tree-row:has-text('Foul') input").click();
+  await page.click("text=Save the tag list");
+  assert.deepEqual(await changes(), { TAG_LIST: ["Foul"], TAG_DESCRIPTIONS: { Foul: "a player is fouled" } });
+  await page.waitForSelector("text=Set on this page.");
+  assert.deepEqual(faults, []);
+});
+
+test("the slider says what an effort costs, and is moved by key", async () => {
+  await open("");
+  await page.focus("[type=range]");
+  await page.keyboard.press("ArrowRight");
+  await page.waitForSelector("text=About 118 % of the usual time, and about 9 % of short events missed");
+  await page.click(".haven-section:has([type=range]) >> text=Save");
+  assert.deepEqual(await changes(), { VIDEO_SEARCH_EFFORT: 1.6 });
+});
+
+test("other settings are folded away, and each says where it comes from", async () => {
+  await open("");
+  await page.click("text=4 more settings");
+  await page.waitForSelector("text=Set in: Stash's settings page: Threshold.");
+  assert.ok(await page.locator("#haven-setting-API_KEY").isDisabled());
+  await page.fill("#haven-setting-VIDEO_THRESHOLD", "0.7");
+  await page.click(".haven-setting:has-text('VIDEO_THRESHOLD') >> text=Save");
+  assert.deepEqual(await changes(), { VIDEO_THRESHOLD: 0.7 });
+  await page.click(".haven-setting:has-text('VIDEO_THRESHOLD') >> text=Reset");
+  await page.waitForFunction(() => !document.querySelector(".haven-page").textContent.includes("Reset"));
+  assert.deepEqual(await changes(), { VIDEO_THRESHOLD: null });
+  await page.click("text=CREATE_MARKERS");
+  await page.waitForFunction(() => !document.querySelector("#haven-setting-CREATE_MARKERS").checked);
+  assert.deepEqual(faults, []);
+});
+
+test("settings that changed elsewhere are shown, and nothing is overwritten", async () => {
+  await open("");
+  await page.fill("#haven-tags", "Timeout");
+  plugin.refusals.push("changed");
+  await page.click("text=Save the tag list");
+  await page.waitForSelector("[role=alert]:has-text('changed in another place')");
+  assert.equal(await page.inputValue("#haven-tags"), "Timeout");
+  assert.equal(sent("settings").length, 2);
+});
+
+test("a first visit is led through three steps", async () => {
+  plugin.page.runs = [];
+  await open("");
+  await page.waitForSelector(".haven-steps");
+  assert.equal(await page.locator(".haven-steps .is-done").count(), 0);
+  await button("Desk", "Check").click();
+  await page.waitForSelector(".haven-steps .is-done");
+  await page.fill("#haven-tags", "Foul");
+  await page.click("text=Save the tag list");
+  await page.waitForFunction(() => document.querySelectorAll(".haven-steps .is-done").length === 2);
+  await picture("first-1200");
+  await page.click("text=Choose a scene");
+  await page.waitForSelector("text=Card 12");
+  assert.deepEqual(faults, []);
+});
+
+test("a part that fails says so with a retry, and the rest stays", async () => {
+  plugin.failing.add("tag_tree");
+  await open("");
+  await page.waitForSelector("[role=alert]:has-text('refused: stash')");
+  assert.ok(await page.isVisible("#haven-tags"));
+  plugin.failing.clear();
+  await page.click("text=Try again");
+  await page.waitForSelector(".haven-tree-row");
+  assert.equal(await page.locator("[role=alert]").count(), 0);
+});
+
+test("a plugin that cannot run leaves a retry, not a blank page", async () => {
+  plugin.isBroken = true;
+  for (const tab of ["", "/queue", "/runs"]) {
+    await open(tab);
+    await page.waitForSelector("[role=alert]:has-text('error running plugin')");
+  }
+  plugin.isBroken = false;
+  await page.click("text=Try again");
+  await page.waitForSelector(".haven-fold");
+});
+
+test("the queue says what waits and starts a task that can be stopped", async () => {
+  await open("/queue");
+  await page.waitForSelector("text=about 40 minutes (30 minutes to 1 hour)");
+  assert.match(await page.textContent(".haven-cause"), /1 item failed: .*cannot be read.*semi final.mp4/s);
+  assert.equal(await page.getAttribute(".haven-cause a", "href"), "/stash/scenes/13");
+  await picture("queue-1200");
+  await page.click("button:has-text('Preview')");
+  await page.waitForSelector("[role=status]:has-text('Preview: 33 %')");
+  assert.deepEqual(plugin.tasks.map((task) => task.args), [{ mode: "preview" }]);
+  await page.click("text=Stop");
+  await page.waitForSelector("[role=alert]:has-text('The task was stopped.')");
+  await ended();
+  assert.equal(sent("status").length, 2);
+  assert.deepEqual(faults, []);
+});
+
+test("runs unfold into their reports, failures first", async () => {
+  await open("/runs");
+  await page.click(".haven-fold-title:has-text('Tag Videos')");
+  await page.waitForSelector(".haven-items");
+  assert.deepEqual(await page.locator(".haven-items a").allTextContents(), ["semi final.mp4", "Final", "Team", "image 8"]);
+  assert.match(await page.textContent(".haven-facts"), /Desk: 1,204 calls, 100 % of all.*2 TimedOutError/);
+  await page.click(".haven-fold-title:has-text('Check Set-up')");
+  await page.waitForSelector(".haven-findings:has-text('sound: 10 of 10 right')");
+  await picture("runs-1200");
+  await page.click("text=Undo the last run …");
+  await page.click("text=Undo the last run >> visible=true");
+  await page.waitForSelector("text=The last run is undone.");
+  assert.deepEqual(plugin.tasks.map((task) => task.args), [{ mode: "undo_last_run" }]);
+  await page.click(".haven-items >> text=Final");
+  await page.waitForSelector("text=Stash's details");
+  assert.deepEqual(faults, []);
+});
+
+test("every tab fits a phone", async () => {
+  await page.setViewportSize({ width: 400, height: 800 });
+  for (const tab of ["/set-up", "/queue", "/runs"]) {
+    await open(tab);
+    await page.waitForSelector(".haven-section, .haven-fold");
+    if (tab === "/set-up") {
+      await button("Desk", "Check").click();
+      await card("Desk").locator(".is-sound").waitFor();
+      await page.waitForSelector(".haven-tree-row");
+      await button("Attic", "Edit").click();
+    }
+    if (tab === "/runs") await page.click(".haven-fold-title >> nth=0");
+    await page.waitForTimeout(100);
+    await picture(`page${tab.replace("/", "-")}-400`);
+    const wide = await page.evaluate(() => [...document.querySelectorAll(".haven-page *")].filter((one) => one.getBoundingClientRect().right > innerWidth + 1).map((one) => one.className));
+    assert.deepEqual(wide, [], tab);
+  }
+});
+
+test("2,000 tags are there at once, a dozen rows at a time", async () => {
+  plugin.page.tags = Array.from({ length: 2000 }, (_, index) => ({ id: String(index), name: `Tag ${index}`, aliases: [], description: "", parents: index < 40 ? [] : [String(index % 40)], ignore_auto_tag: false, is_chosen: false }));
+  await open("");
+  await page.waitForSelector(".haven-tree-row");
+  assert.ok((await page.locator(".haven-tree-row").count()) < 20);
+  await page.locator(".haven-tree-row input").first().click();
+  assert.match(await page.textContent("[for=haven-tags]"), /52 tags/);
+  assert.deepEqual(faults, []);
+});

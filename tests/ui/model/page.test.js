@@ -1,0 +1,88 @@
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import test from "node:test";
+
+import { STEPS, minutesPerHour, nearest, relativeTime } from "../../../ui/model/effort.js";
+import { atOnce, isSameAddress, questionsPerSecond, summary, withChange } from "../../../ui/model/endpoints.js";
+import { failures, itemsOf } from "../../../ui/model/report.js";
+import { chosenIn, listText, parseList, rows, toggled } from "../../../ui/model/tags.js";
+
+test("the steps of effort are the benchmark's", async () => {
+  const docs = await readFile(new URL("../../../docs/benchmarks.md", import.meta.url), "utf8");
+  const table = docs.split("### Simulated: all mistakes of the model together")[1].split("\n###")[0];
+  for (const { effort, seconds, calls, missed } of STEPS) {
+    const line = table.split("\n").find((one) => one.startsWith(effort === 1 ? "| search |" : `| search, effort ${effort} |`));
+    const cells = line.split("|").map((cell) => cell.trim());
+    assert.deepEqual([cells[2].split(" / ")[1], cells[3], cells[7]], [String(seconds), String(calls), `${missed}%`]);
+  }
+});
+
+test("an effort is shown at the nearest step", () => {
+  assert.deepEqual([0.1, 0.5, 1, 1.2, 10].map((effort) => STEPS[nearest(effort)].effort), [0.12, 0.6, 1, 1, 2.5]);
+  assert.equal(relativeTime(nearest(1)), 1);
+  assert.equal(minutesPerHour(nearest(1), 0), null);
+  assert.equal(minutesPerHour(nearest(1), 888 / 600), 10);
+});
+
+test("one endpoint changes, the others keep their keys", () => {
+  const endpoint = (address) => ({ name: "", address, key: "set", model: "", weight: 2, is_fallback: false, max_concurrent: null });
+  const both = [endpoint("http://a"), endpoint("http://b")];
+  const change = { base_url: "http://c", key: "none", was: 1 };
+  const view = (list) => list.map(({ base_url, key, was, weight }) => [base_url, key, was, weight]);
+  assert.deepEqual(view(withChange(both, 1, change)), [["http://a", "keep", 0, 2], ["http://c", "none", 1, undefined]]);
+  assert.deepEqual(view(withChange(both, 2, change)).length, 3);
+  assert.deepEqual(view(withChange(both, 0, null)), [["http://b", "keep", 1, 2]]);
+  assert.ok(isSameAddress("http://a/v1/", " http://a/v1"));
+  assert.ok(!isSameAddress("http://a/v1", "http://a/v2"));
+  assert.deepEqual(["", "auto", "4", "0", "many"].map(atOnce), [null, "auto", 4, undefined, undefined]);
+});
+
+test("a check becomes one light and one sentence", () => {
+  const section = (...findings) => ({ kind: "endpoint", title: "", works: findings.every(({ severity }) => severity !== "wrong"), findings });
+  const finding = (severity, what, figures = {}) => ({ severity, what, text: "", figures });
+  const sound = section(finding("ok", "reachable"), finding("ok", "test pictures"), finding("ok", "requests at once", { gain: 3 }), finding("ok", "seconds", { alone: 0.5 }));
+  const down = section(finding("wrong", "reachable"));
+  assert.deepEqual([summary(sound).light, summary(sound).finding.what], ["sound", "test pictures"]);
+  assert.equal(summary(down).light, "down");
+  assert.equal(summary(section(finding("wrong", "test pictures", { sight: "blind" }))).light, "blind");
+  assert.equal(summary(section(finding("wrong", "context"))).light, "wrong");
+  assert.equal(summary(section(finding("ok", "reachable"), finding("note", "seconds"))).light, "slow");
+  assert.deepEqual([sound, down].map(questionsPerSecond), [6, 0]);
+});
+
+test("a report lists failures first, with their causes", () => {
+  const report = {
+    scenes: [
+      { scene_id: "1", title: "", path: "C:\\v\\a.mp4", outcome: "done", error: "", change: { tags_added: ["x"], markers_added: [1, 2], tags_removed: [], markers_removed: [] } },
+      { scene_id: "2", title: "B", path: "", outcome: "failed", error: "unreadable", change: {} },
+    ],
+    images: [{ kind: "image", outcome: "failed", error: "unreadable", change: {}, images: [["7", ""]] }],
+  };
+  const items = itemsOf(report);
+  assert.deepEqual(items.map(({ title, added }) => [title, added]), [["B", 0], ["", 0], ["a.mp4", 3]]);
+  assert.deepEqual(failures(items).map(({ error, items: all }) => [error, all.length]), [["unreadable", 2]]);
+  assert.deepEqual(itemsOf({}), []);
+});
+
+const tag = (id, name, parents = [], aliases = [], description = "") => ({ id, name, aliases, description, parents, ignore_auto_tag: false, is_chosen: false });
+const TREE = [tag("1", "Game"), tag("2", "Foul", ["1"], ["Personal foul"], "a  player\nis fouled"), tag("3", "Goal", ["1", "4"]), tag("4", "Highlight")];
+
+test("the tag list survives its text form", () => {
+  const text = listText(["Foul", "Goal"], { Foul: "a player: fouled" });
+  assert.equal(text, "Foul: a player: fouled\nGoal");
+  assert.deepEqual(parseList(`${text}\n\n goal \n`), [{ name: "Foul", meaning: "a player: fouled" }, { name: "Goal", meaning: "" }]);
+});
+
+test("a click in the tree writes and removes lines, and keeps a person's", () => {
+  assert.deepEqual([...chosenIn(TREE, "personal FOUL")], ["2"]);
+  assert.equal(toggled(TREE, "Own: mine", "2"), "Own: mine\nFoul: a player is fouled");
+  assert.equal(toggled(TREE, "Own\nPersonal foul: mine", "1"), "Own\nPersonal foul: mine\nGame\nGoal");
+  assert.equal(toggled(TREE, "Personal foul\nGame\nOwn\nGoal", "1"), "Own");
+});
+
+test("a tag with two parents is a row below each", () => {
+  const names = (found) => found.map(({ tag: { name }, level }) => [name, level]);
+  assert.deepEqual(names(rows(TREE, new Set(), "")), [["Game", 0], ["Highlight", 0]]);
+  assert.deepEqual(names(rows(TREE, new Set(["/1", "/4"]), "")), [["Game", 0], ["Foul", 1], ["Goal", 1], ["Highlight", 0], ["Goal", 1]]);
+  assert.deepEqual(names(rows(TREE, new Set(), "PERSONAL")), [["Foul", 0]]);
+});

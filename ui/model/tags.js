@@ -1,0 +1,96 @@
+/** The tag list as text, a line for each tag, and the tree of Stash's tags beside it. */
+
+import { childrenOf, toggle } from "./tree.js";
+
+/** @typedef {{name: string, meaning: string}} Wanted */
+/** @typedef {import("../contract").TreeTag} TreeTag */
+
+/**
+ * Return the list as text: "Foul: a player hits", "Goal".
+ * @param {readonly string[]} names
+ * @param {Readonly<Record<string, string>>} meanings
+ */
+export const listText = (names, meanings) =>
+  names.map((name) => line({ name, meaning: meanings[name] ?? "" })).join("\n");
+
+/** @param {Wanted} tag */
+const line = ({ name, meaning }) => (meaning ? `${name}: ${meaning}` : name);
+
+/**
+ * Return the tags that a text lists. The first of two with one name counts.
+ * @param {string} text
+ * @returns {Wanted[]}
+ */
+export function parseList(text) {
+  /** @type {Map<string, Wanted>} */
+  const found = new Map();
+  for (const one of text.split(/\n/)) {
+    const [name, ...meaning] = one.split(":");
+    const plain = name.trim().replace(/\s+/g, " ");
+    if (plain && !found.has(key(plain))) found.set(key(plain), { name: plain, meaning: meaning.join(":").trim() });
+  }
+  return [...found.values()];
+}
+
+/** @param {string} name */
+const key = (name) => name.toLowerCase();
+
+/** @param {TreeTag} tag */
+const keys = (tag) => [tag.name, ...tag.aliases].map(key);
+
+/**
+ * Return the ids of the tags of the tree that a text lists, by name or alias.
+ * @param {readonly TreeTag[]} tags
+ * @param {string} text
+ */
+export function chosenIn(tags, text) {
+  const listed = new Set(parseList(text).map(({ name }) => key(name)));
+  return new Set(tags.filter((tag) => keys(tag).some((one) => listed.has(one))).map(({ id }) => id));
+}
+
+/**
+ * Return the text after a click on a tag of the tree: it and all below it are listed, or none of
+ * them. What a person wrote stays; a new line takes the meaning from Stash's description.
+ * @param {readonly TreeTag[]} tags
+ * @param {string} text
+ * @param {string} id
+ */
+export function toggled(tags, text, id) {
+  const before = chosenIn(tags, text);
+  const after = toggle(tags, before, id);
+  const lost = new Set(tags.filter((tag) => before.has(tag.id) && !after.has(tag.id)).flatMap(keys));
+  const kept = parseList(text).filter(({ name }) => !lost.has(key(name)));
+  const added = tags
+    .filter((tag) => after.has(tag.id) && !before.has(tag.id))
+    .map((tag) => ({ name: tag.name, meaning: tag.description.trim().replace(/\s+/g, " ") }));
+  return [...kept, ...added].map(line).join("\n");
+}
+
+/**
+ * Return the tree as rows in their order. Below a closed tag there are none; with a filter, only
+ * the tags that contain it, without levels.
+ * @param {readonly TreeTag[]} tags
+ * @param {ReadonlySet<string>} open
+ * @param {string} filter
+ * @returns {{tag: TreeTag, path: string, level: number, hasChildren: boolean}[]}
+ */
+export function rows(tags, open, filter) {
+  const byId = new Map(tags.map((tag) => [tag.id, tag]));
+  const children = childrenOf(tags);
+  const wanted = key(filter.trim());
+  const row = (/** @type {TreeTag} */ tag, /** @type {string} */ path, /** @type {number} */ level) => ({
+    tag, path, level, hasChildren: !wanted && children.has(tag.id),
+  });
+  if (wanted) return tags.filter((tag) => keys(tag).some((one) => one.includes(wanted))).map((tag) => row(tag, tag.id, 0));
+  /** @type {ReturnType<typeof rows>} */
+  const found = [];
+  const visit = (/** @type {string} */ parent, /** @type {string} */ above, /** @type {number} */ level) => {
+    for (const id of children.get(parent) ?? []) {
+      const path = `${above}/${id}`;
+      found.push(row(/** @type {TreeTag} */ (byId.get(id)), path, level));
+      if (open.has(path)) visit(id, path, level + 1);
+    }
+  };
+  visit("", "", 0);
+  return found;
+}
