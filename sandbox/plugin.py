@@ -31,6 +31,7 @@ PARTS = (
     "haven_media_handler.py",
     "haven_vlm_utility.py",
     "haven",
+    "ui",
     "vlm_engine",
 )
 

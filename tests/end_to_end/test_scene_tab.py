@@ -5,9 +5,14 @@ from __future__ import annotations
 from tests.ui.programs import chromium, node
 
 
-def test_what_a_run_found_is_corrected_from_the_scene_s_tab(theatre):
+def test_scenes_are_tagged_and_corrected_from_their_tabs(theatre):
     path = chromium()
     theatre.install()
     (scene,) = theatre.queue(0)
     theatre.run()
-    node("--test", "real", CHROMIUM=path, STASH=theatre.stash.url, SCENE=scene)
+    new = theatre.stash.library.add_scene(theatre.videos[1].path, title="Finale")
+    waiting = theatre.queue(2)
+    scenes = {"SCENE": scene, "NEW_SCENE": new}
+    node("--test", "real", CHROMIUM=path, STASH=theatre.stash.url, **scenes)
+    assert "VLM_Tagged" in theatre.state(new).tags
+    assert [theatre.state(one).markers for one in waiting] == [()]

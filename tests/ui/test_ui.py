@@ -8,6 +8,8 @@ from pathlib import Path
 from graphql import build_schema, parse, validate
 
 import vlm_engine
+from sandbox.plugin import install
+from sandbox.stash_server.manifest import load
 from tests.ui.programs import chromium, node
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,9 +38,20 @@ def test_the_script_that_always_loads_is_small_and_closed():
     assert code.endswith("})();")
 
 
-def test_the_version_in_the_script_is_the_plugin_s():
+def test_the_version_is_in_the_script_and_in_the_address_of_modules(tmp_path):
     text = (UI / "haven.js").read_text(encoding="utf-8")
     assert re.findall(r'VERSION = "([^"]+)"', text) == [vlm_engine.__version__]
+    assert load(install(tmp_path / "plugin")).manifest.ui.assets == {
+        f"/{vlm_engine.__version__}": "ui"
+    }
+
+
+def test_stash_finds_every_file_that_the_manifest_names(tmp_path):
+    plugin = load(install(tmp_path / "plugin"))
+    named = [*plugin.manifest.ui.javascript, *plugin.manifest.ui.css]
+    assert named
+    assert [name for name in named if not (plugin.folder / name).is_file()] == []
+    assert (plugin.folder / "ui/app/tab.js").is_file()
 
 
 def test_every_request_to_stash_is_one_that_stash_knows():

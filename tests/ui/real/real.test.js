@@ -4,7 +4,7 @@ import { chromium } from "playwright-core";
 
 import { OtherStash, serve } from "../harness/server.js";
 
-const { STASH, SCENE, CHROMIUM, SCREENSHOTS } = process.env;
+const { STASH, SCENE, NEW_SCENE, CHROMIUM, SCREENSHOTS } = process.env;
 const stash = new OtherStash(STASH);
 let browser, server, page;
 
@@ -19,10 +19,10 @@ after(async () => {
   server.close();
 });
 
-/** Return the scene's markers in Stash by id. */
-async function markers() {
+/** Return a scene's markers in Stash by id. */
+async function markers(id = SCENE) {
   const query = "query ($id: ID!) { findScene(id: $id) { scene_markers { id title seconds end_seconds } } }";
-  const { data } = await stash.graphql({ query, variables: { id: SCENE } });
+  const { data } = await stash.graphql({ query, variables: { id } });
   return new Map(data.findScene.scene_markers.map((marker) => [marker.id, marker]));
 }
 const saved = () => page.waitForSelector(".haven-status:has-text('Saved')");
@@ -74,4 +74,16 @@ test("what a run found is seen and corrected from the scene's tab", async () => 
   await page.keyboard.press("u");
   await until((now) => ![...now.values()].some((one) => one.title === title && Math.abs(one.end_seconds - end) < 0.05));
   assert.equal(await page.locator("[role=alert]").count(), 0);
+});
+
+test("a scene is tagged from its tab, whether it is queued or not", async () => {
+  await page.goto(`${server.url}/scenes/${NEW_SCENE}`);
+  await page.click("[data-rb-event-key=haven-vlm]");
+  await page.waitForSelector("text=No run has looked at this scene yet.");
+  await page.click("text=Tag this scene now");
+  await page.waitForSelector(".haven-ring.is-running");
+  await page.waitForSelector(".haven-row");
+  assert.match(await page.textContent(".haven-summary"), /moments · .*just now/);
+  assert.ok((await markers(NEW_SCENE)).size > 0);
+  assert.deepEqual(await page.evaluate(() => harness.refetched.slice(-1)), ["FindScene"]);
 });
