@@ -1,6 +1,7 @@
 /** The page of the plugin: its tabs, each with an address of its own. */
 
 import Queue from "./queue.js";
+import Results from "./results.js";
 import Runs from "./runs.js";
 import SetUp from "./setup.js";
 import { page as pageTexts, texts } from "./texts.js";
@@ -22,6 +23,7 @@ const TABS = [
   { path: "set-up", text: pageTexts.tabs.setup, View: SetUp },
   { path: "queue", text: pageTexts.tabs.queue, View: Queue },
   { path: "runs", text: pageTexts.tabs.runs, View: Runs },
+  { path: "tags", text: pageTexts.tabs.tags, View: Results },
 ];
 
 /** @param {{shell: Shell}} props */

@@ -79,6 +79,14 @@ export const operations = {
   tag_tree() {
     return { tags: this.page.tags };
   },
+  tag_results: () => ({
+    tags: [
+      { name: "Goal", found: 40, kept: 30, wrong: 0, adjusted: 0, threshold: 0.5 },
+      { name: "Foul", found: 23, kept: 6, wrong: 1, adjusted: 2, threshold: 0.7 },
+      { name: "Turnover", found: 0, kept: 0, wrong: 0, adjusted: 0, threshold: 0.5 },
+      { name: "Break-away", found: 4, kept: 0, wrong: 0, adjusted: 0, threshold: 0.5 },
+    ],
+  }),
 };
 
 /** Return an endpoint as `settings` shows it after a change. */

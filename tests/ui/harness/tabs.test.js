@@ -201,13 +201,13 @@ test("a part that fails says so with a retry, and the rest stays", async () => {
 
 test("a plugin that cannot run leaves a retry, not a blank page", async () => {
   plugin.isBroken = true;
-  for (const tab of ["", "/queue", "/runs"]) {
+  for (const tab of ["", "/queue", "/runs", "/tags"]) {
     await open(tab);
     await page.waitForSelector("[role=alert]:has-text('error running plugin')");
   }
   plugin.isBroken = false;
   await page.click("text=Try again");
-  await page.waitForSelector(".haven-fold");
+  await page.waitForSelector("table");
 });
 
 test("the queue says what waits and starts a task that can be stopped", async () => {
@@ -244,11 +244,24 @@ test("runs unfold into their reports, failures first", async () => {
   assert.deepEqual(faults, []);
 });
 
+test("tags say how often they were right, and how sure that is", async () => {
+  await open("/tags");
+  await page.waitForSelector("table");
+  const rows = await page.locator("tbody tr").allTextContents();
+  assert.deepEqual(rows, [
+    "Break-away4not judged yet50 %",
+    "Foul238 of 9 judged right: between 56 % and 98 %70 %",
+    "Goal4030 of 30 judged right: between 89 % and 100 %50 %",
+    "Turnover0not judged yet50 %",
+  ]);
+  await picture("tags-1200");
+});
+
 test("every tab fits a phone", async () => {
   await page.setViewportSize({ width: 400, height: 800 });
-  for (const tab of ["/set-up", "/queue", "/runs"]) {
+  for (const tab of ["/set-up", "/queue", "/runs", "/tags"]) {
     await open(tab);
-    await page.waitForSelector(".haven-section, .haven-fold");
+    await page.waitForSelector(".haven-section, .haven-fold, table");
     if (tab === "/set-up") {
       await button("Desk", "Check").click();
       await card("Desk").locator(".is-sound").waitFor();
@@ -258,7 +271,7 @@ test("every tab fits a phone", async () => {
     if (tab === "/runs") await page.click(".haven-fold-title >> nth=0");
     await page.waitForTimeout(100);
     await picture(`page${tab.replace("/", "-")}-400`);
-    const wide = await page.evaluate(() => [...document.querySelectorAll(".haven-page *")].filter((one) => one.getBoundingClientRect().right > innerWidth + 1).map((one) => one.className));
+    const wide = await page.evaluate(() => [...document.querySelectorAll(".haven-page *")].filter((one) => !one.closest(".haven-scroll") && one.getBoundingClientRect().right > innerWidth + 1).map((one) => one.className));
     assert.deepEqual(wide, [], tab);
   }
 });

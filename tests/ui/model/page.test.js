@@ -4,8 +4,26 @@ import test from "node:test";
 
 import { STEPS, minutesPerHour, nearest, relativeTime } from "../../../ui/model/effort.js";
 import { atOnce, isSameAddress, questionsPerSecond, summary, withChange } from "../../../ui/model/endpoints.js";
+import { judgements, limits, mostDoubtful } from "../../../ui/model/precision.js";
 import { failures, itemsOf } from "../../../ui/model/report.js";
 import { chosenIn, listText, parseList, rows, toggled } from "../../../ui/model/tags.js";
+
+const rounded = ({ low, high }) => [Math.round(low * 100), Math.round(high * 100)];
+
+test("few judgements give wide limits", () => {
+  assert.deepEqual(rounded(limits(8, 9)), [56, 98]);
+  assert.deepEqual(rounded(limits(0, 1)), [0, 79]);
+  assert.deepEqual(rounded(limits(1, 1)), [21, 100]);
+  assert.deepEqual(rounded(limits(900, 1000)), [88, 92]);
+  assert.equal(limits(0, 0), null);
+  assert.deepEqual(judgements({ kept: 6, wrong: 1, adjusted: 2 }), { right: 8, judged: 9 });
+});
+
+test("the most doubtful tag comes first, one never found last", () => {
+  const tag = (name, found, kept, wrong) => ({ name, found, kept, wrong, adjusted: 0 });
+  const order = mostDoubtful([tag("a", 0, 0, 0), tag("b", 9, 9, 0), tag("c", 9, 1, 8), tag("d", 5, 0, 0)]);
+  assert.deepEqual(order.map(({ name }) => name), ["d", "c", "b", "a"]);
+});
 
 test("the steps of effort are the benchmark's", async () => {
   const docs = await readFile(new URL("../../../docs/benchmarks.md", import.meta.url), "utf8");
