@@ -177,12 +177,10 @@ class _OfTag:
         def is_it(tag: Tag | OwnedTag, in_list: str) -> bool:
             return tag_key(tag.name) in names or (bool(in_list) and tag_key(in_list) in names)
 
+        primaries = {one.primary.id: one.primary for one in item.markers}
+        ids = {id_ for id_, tag in primaries.items() if is_it(tag, in_list_of.get(id_, ""))}
         return _OfTag(
-            tuple(
-                one
-                for one in item.markers
-                if is_it(one.primary, in_list_of.get(one.primary.id, ""))
-            ),
+            tuple(one for one in item.markers if one.primary.id in ids),
             tuple(one for one in owned.judged if is_it(one.latest.tag, one.latest.tag.asked)),
             tuple(one for one in owned.removed.markers if is_it(one.primary, one.asked)),
         )

@@ -13,6 +13,7 @@ from haven.pages.errors import BadRequestError
 
 _T = TypeVar("_T")
 _PLAIN: Mapping[Any, str] = {str: "text", bool: "true or false"}
+_AS_IT_IS = frozenset({str, bool, int})
 _LARGEST = 2**53  # of the whole numbers that JavaScript can tell apart
 
 
@@ -107,6 +108,8 @@ def _within(most: int, value: Any, place: str) -> Any:
 
 def to_json(value: Any) -> Any:
     """Return a value of the contract as JSON has it."""
+    if value is None or type(value) in _AS_IT_IS:  # nearly every value of a long scene
+        return value
     if is_dataclass(value):
         return {field.name: to_json(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, tuple | list):

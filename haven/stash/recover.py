@@ -136,7 +136,7 @@ def disown_what_changed(journal: Journal, item: ItemSnapshot) -> None:
     """Disown what a person removed from the item or changed, and what only shares an id with the
     plugin's.
     """
-    journal.moved_to(item.ref, _moved(journal, item))
+    journal.moved_to(item.ref, _moved(journal, item, journal.known(item.ref)))
     found = compare(journal.known(item.ref), item)
     journal.disown(item.ref, found.off, stays_off=True)
     journal.disown(item.ref, found.void, stays_off=False)
@@ -146,8 +146,8 @@ def known_of(journal: Journal, item: ItemSnapshot) -> Owned:
     """Return what of the item is the plugin's now, what people took off it, and what they judged.
     Write nothing.
     """
-    known, removed = journal.known(item.ref), journal.owned(item.ref).removed
-    known = replace(known, markers=(*known.markers, *_moved(journal, item)))
+    known, removed = journal.known(item.ref), journal.removed(item.ref)
+    known = replace(known, markers=(*known.markers, *_moved(journal, item, known)))
     found = compare(known, item)
 
     def is_current(record: OwnedTag | OwnedMarker) -> bool:
@@ -239,13 +239,13 @@ def _marker_state(known: OwnedMarker, marker: Marker | None, item: ItemSnapshot)
     return state
 
 
-def _moved(journal: Journal, item: ItemSnapshot) -> tuple[OwnedMarker, ...]:
+def _moved(journal: Journal, item: ItemSnapshot, known: Records) -> tuple[OwnedMarker, ...]:
     """Return the markers on ``item`` that the plugin made on a scene that was merged into it
     since.
     """
-    known = {marker.id for marker in journal.known(item.ref).markers}
+    ids = {marker.id for marker in known.markers}
     return journal.on_other_scenes(
-        item.ref, (marker for marker in item.markers if marker.id not in known)
+        item.ref, (marker for marker in item.markers if marker.id not in ids)
     )
 
 

@@ -352,7 +352,11 @@ class Journal:
         """Return what of an item is the plugin's, by all runs together, and what people took off
         it.
         """
-        return Owned.of(self.known(item), self._records(item, _STAYS_OFF))
+        return Owned.of(self.known(item), self.removed(item))
+
+    def removed(self, item: ItemRef) -> Records:
+        """Return what people took off an item and what stays off."""
+        return self._records(item, _STAYS_OFF)
 
     def owned_ids(self, kind: ItemKind) -> tuple[str, ...]:
         """Return the ids of the items of that kind on which something is the plugin's, in order."""
