@@ -65,11 +65,12 @@ def endpoints_of(merged: Merged) -> tuple[EndpointConfig, ...]:
 def _setting(setting: Setting, merged: Merged) -> SettingValue:
     name = setting.name
     default = _written(setting.default)
-    value = merged.values.get(name)
-    is_secret = name in _SECRET
+    value = _written(merged.values.get(name)) if name not in _SECRET else None
+    if name == "ENDPOINTS":
+        value = [{"base_url": one.base_url, "name": one.name} for one in endpoints_of(merged)]
     return SettingValue(
         name=name,
-        value=json.dumps(default if is_secret or value is None else _written(value)),
+        value=json.dumps(default if value is None else value),
         source=merged.origins.get(name, ""),
         text=setting.text,
         default=json.dumps(default),

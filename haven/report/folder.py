@@ -66,6 +66,8 @@ def each_entry(folder: Path) -> Iterator[Entry]:
     """Yield the runs in the folder, newest first. None if the folder is missing or unreadable."""
     try:
         yield from _entries(folder)
+    except FileNotFoundError:  # nothing was reported yet
+        return
     except OSError as error:
         _log.debug("The reports in %s cannot be listed: %s", folder, error)
 

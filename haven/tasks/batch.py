@@ -200,7 +200,9 @@ class Batch(Generic[ItemT, ResultT]):
         logging the end line, when no other item would succeed. Results that wait to be written are
         written in any case.
         """
-        _log.info("%s queued, %s.", counted(len(self.left), self._kind), self._handler.pace)
+        queued = " queued" if self._context.still_queued else ""
+        items = counted(len(self.left), self._kind)
+        _log.info("%s%s, %s.", items, queued, self._handler.pace)
         async with asyncio.TaskGroup() as group:
             await self._begin_all(group)
             self._all_begun = True

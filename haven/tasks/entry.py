@@ -94,12 +94,12 @@ def run_for_stash(sent: bytes) -> int:
     with contextlib.redirect_stdout(sys.stderr):
         sys.excepthook = _log_unexpected(sys.__stdout__, log)
         output, error = _outcome(sent, log)
-    if error:
-        _log.error("%s", error)
-    elif isinstance(output, str):
-        _log.info("%s", output)
+    is_task = not isinstance(output, dict)
+    if is_task:
+        _log.log(logging.ERROR if error else logging.INFO, "%s", error or output)
     _answer(sys.stdout, output, error)
-    log.flush_before_exit()
+    if is_task:  # a page does not wait for the log
+        log.flush_before_exit()
     return 1 if error else 0
 
 

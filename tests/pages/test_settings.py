@@ -108,6 +108,10 @@ def test_a_key_is_written_and_never_read(pages):
         ("", THERE, "none"),
     ]
     assert value["endpoints"][1]["max_concurrent"] == "auto"
+    assert json.loads(rows(value)["ENDPOINTS"]["value"]) == [
+        {"base_url": HERE, "name": "A"},
+        {"base_url": THERE, "name": ""},
+    ]
     assert stored_keys(pages) == {HERE: KEY, THERE: ""}
     assert KEY not in json.dumps([value, pages.value("settings")])
     assert stat.S_IMODE((pages.data_dir / "settings.json").stat().st_mode) == 0o600
