@@ -8,6 +8,8 @@ Nothing outside this package knows Stash's GraphQL. Calls block, and serve one c
 - ``plan``: what is to change on an item (pure); ``undo``: the plan that takes an earlier one back
   (pure)
 - ``apply``: plans items, opens the plans in the ``journal``, and has ``writing`` carry them out
+- ``evidence``: what a run saw of an item (pure); ``decisions``: what people decide about the spans
+  of a scene
 - ``recover``: what is done after a kill, and after people changed what the plugin had written
 - ``transport``, ``http``, ``reply``: how a request reaches Stash, and the check of its reply;
   ``stream``: video over HTTP
