@@ -275,6 +275,18 @@ async def test_special_tokens_of_the_user_are_sent_in_the_test():
     assert all("/no_think" in str(request["messages"]) for request in server.received)
 
 
+async def test_questions_have_the_form_that_is_set(caplog):
+    def bare(request, card):
+        is_bare = "without JSON" in str(request["messages"][-1])
+        return completion("\n".join(sorted(card.tags)) if is_bare else "Shapes, I think.")
+
+    async with seeing(bare) as server:
+        assert await screened(server, answer_form="names") == Screened()
+        assert caplog.text == ""
+        await screened(server)
+    assert "wrong form" in caplog.text or "gibberish" in caplog.text
+
+
 async def test_one_empty_answer_of_two_leaves_doubt():
     answers = itertools.cycle([True, False])
     async with seeing(lambda _, card: naming(card.tags if next(answers) else [])) as server:

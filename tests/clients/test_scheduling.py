@@ -104,6 +104,19 @@ def test_an_endpoint_gets_a_question_back_only_if_all_failed_it(one, two):
     assert queue.next_for(one, 0.0) is again
 
 
+def test_a_primary_that_is_tested_comes_before_a_fallback():
+    primary, tested = member("primary", 1.0), member("tested", 1.0)
+    fallback = member("fallback", 1.0, is_fallback=True)
+    queue = queue_of(0, primary, tested, fallback)
+    again = pending(failures={primary: RequestError("no")})
+    queue.add_again(again)
+    tested.is_held = True
+    assert queue.next_for(fallback, 0.0) is None
+    assert queue.next_for(primary, 0.0) is None
+    tested.is_held = False
+    assert queue.next_for(tested, 0.0) is again
+
+
 def test_a_fallback_gets_what_every_primary_refused():
     primary, fallback = member("primary", 1.0), member("fallback", 1.0, is_fallback=True)
     queue = queue_of(1, primary, fallback)

@@ -26,6 +26,7 @@ from vlm_engine.errors import (
 )
 from vlm_engine.prompt import Wording, messages
 from vlm_engine.reply import shortened
+from vlm_engine.tagging.styles import usual_style
 from vlm_engine.types import Form, Question
 
 LIMIT_S = 45.0
@@ -102,7 +103,8 @@ async def check_endpoint(
             async with asyncio.timeout(limit_s / 3):
                 findings += await _reached(client, endpoint)
                 findings.append(await _model(client))
-            examination = await Examiner(client, 0.9 * limit_s, model.frames_per_question).examine()
+            form, frames = usual_style(model).form, model.frames_per_question
+            examination = await Examiner(client, 0.9 * limit_s, form, frames).examine()
             findings += _Report(client, endpoint, model, examination).findings()
         except ClientError as error:
             findings.append(wrong("reachable" if not findings else "model", error.args[0]))
@@ -178,6 +180,12 @@ class _Report:
             yield from self._seconds()
         if self.found.error is not None:
             yield note("failures", self.found.error.args[0])
+        if self.found.is_cut_short:
+            yield note(
+                "time",
+                "the time was up before everything was asked; if the server was loading its model, "
+                "check again",
+            )
 
     def _no_answer(self) -> Finding:
         error = self.found.error

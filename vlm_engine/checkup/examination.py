@@ -29,7 +29,7 @@ from vlm_engine.types import Answer, Form, Question, QuestionCost
 SMALL, LARGE = 512, 1024
 """Widths of cards, in pixels."""
 AT_ONCE = 4
-_FIRST, _SECOND, _NAMES, _VERDICTS, _LARGE_CARD = CARDS[:5]
+_FIRST, _SECOND, _THIRD, _FOURTH, _LARGE_CARD = CARDS[:5]
 _TOGETHER = (*CARDS[5:], CARDS[0])
 _GIVE_UP_AFTER = 2  # unreadable replies, with nothing that can be read
 _BUSY_S = 2.0
@@ -45,10 +45,10 @@ class Examination:
     ``at_once``: how many questions were in flight at the same time, and the seconds until all were
     answered; ``longest_at_once``: the tokens of the longest of these answers. ``prompt_tokens``:
     tokens of questions about small and large pictures, by width, and of their text alone under 0.
-    ``answer_tokens``: those of each list; ``thinking_tokens``: those of each answer that holds
-    thoughts. ``readable`` and ``unreadable``: the forms in which answers could be read, and could
-    not. ``models``: the names of the models that answered. ``several_right``: whether it told the
-    pictures of one question apart, None if not asked. ``error``: the reason why it could not go on.
+    ``answer_tokens``: those of each usual answer; ``thinking_tokens``: those of each answer that
+    holds thoughts. ``readable`` and ``unreadable``: the forms in which answers could be read, and
+    could not. ``models``: the names of the models that answered. ``several_right``: whether it told
+    the pictures of one question apart, None if not asked. ``error``: why it could not go on.
     ``is_cut_short``: the time was up before all was asked.
     """
 
@@ -87,11 +87,14 @@ class Examination:
 class Examiner:
     """Examination of one endpoint, which ends ``limit_s`` seconds after it began.
 
-    ``frames``: the number of pictures that questions will hold.
+    ``form``: that of most questions; ``frames``: the number of pictures that they will hold.
     """
 
-    def __init__(self, client: OpenAIClient, limit_s: float, frames: int = 1) -> None:
+    def __init__(
+        self, client: OpenAIClient, limit_s: float, form: Form = Form.LIST, frames: int = 1
+    ) -> None:
         self._client = client
+        self._form = form
         self._frames = min(frames, len(CARDS))
         self._ends_at = time.monotonic() + limit_s
         self._before: tuple[Card, ...] = ()
@@ -130,17 +133,18 @@ class Examiner:
         for first in range(0, AT_ONCE - at_once + 1, at_once):
             if self._has_time_for(at_once):
                 await self._ask_at_once(_TOGETHER[first : first + at_once])
+        third, fourth = (form for form in Form if form is not self._form)
         for card, form, width in (
-            (_NAMES, Form.NAMES, SMALL),
-            (_LARGE_CARD, Form.LIST, LARGE),
-            (_VERDICTS, Form.VERDICTS, SMALL),
+            (_THIRD, third, SMALL),
+            (_LARGE_CARD, self._form, LARGE),
+            (_FOURTH, fourth, SMALL),
         ):
             if self._has_time_for(1):
                 await self._ask(card, form, width)
         if self._has_time_for(1):
             with suppress(ClientError):  # not every server takes a question without a picture
                 self.found.prompt_tokens[0] = await self._client.text_tokens(
-                    _FIRST.question(), timeout_s=self._left_s
+                    _FIRST.question(self._form), timeout_s=self._left_s
                 )
         if self._frames > 1 and self._has_time_for(self._frames):
             await self._ask_together(CARDS[: self._frames])
@@ -156,7 +160,8 @@ class Examiner:
             return
         for card in CARDS[3:5]:
             await self._ask(card)
-        form = Form.VERDICTS if self.found.is_constant else Form.LIST
+        other = Form.LIST if self._form is Form.VERDICTS else Form.VERDICTS
+        form = other if self.found.is_constant else self._form
         if client.may_get_several:
             await self._ask_at_once(CARDS[5:], form)
         else:
@@ -182,13 +187,13 @@ class Examiner:
         self.found.is_cut_short |= not has_time
         return has_time
 
-    async def _ask(self, card: Card, form: Form = Form.LIST, width: int = SMALL) -> None:
+    async def _ask(self, card: Card, form: Form | None = None, width: int = SMALL) -> None:
         await self._ask_beside(card, form, width)
         self._before += (card,)
 
-    async def _ask_at_once(self, cards: Sequence[Card], form: Form = Form.LIST) -> None:
+    async def _ask_at_once(self, cards: Sequence[Card], form: Form | None = None) -> None:
         for card in cards:
-            card.question(form)  # so that its picture is drawn before the time counts
+            card.question()  # so that its picture is drawn before the time counts
         known, started = len(self.found.answer_tokens), time.monotonic()
         results = await asyncio.gather(
             *(self._ask_beside(card, form, beside=_without(card, cards)) for card in cards),
@@ -204,10 +209,11 @@ class Examiner:
     async def _ask_beside(
         self,
         card: Card,
-        form: Form = Form.LIST,
+        form: Form | None = None,
         width: int = SMALL,
         beside: tuple[Card, ...] = (),
     ) -> None:
+        form = form or self._form
         question, before = card.question(form, width), self._before
         try:
             answer = await self._answer(question)
@@ -261,11 +267,11 @@ class Examiner:
         found.models.add(answer.model)
         if answer.answer_tokens > _LETTERLESS + len(answer.raw) or "<think" in answer.raw:
             found.thinking_tokens.append(answer.answer_tokens)
-        if form is Form.LIST and width == SMALL:
+        if form is self._form and width == SMALL:
             found.answer_tokens.append(answer.answer_tokens)
             if alone:
                 found.seconds.append(answer.seconds)
-        if form is Form.LIST and answer.prompt_tokens:
+        if form is self._form and answer.prompt_tokens:
             found.prompt_tokens[width] = answer.prompt_tokens
         if self._client.prices.is_known:
             found.cost = self._client.question_cost(SMALL * SMALL * 9 // 16)

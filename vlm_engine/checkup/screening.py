@@ -25,6 +25,7 @@ from vlm_engine.errors import (
     UnsoundError,
 )
 from vlm_engine.store import AnswerStore
+from vlm_engine.tagging.styles import usual_style
 
 _KEPT_S = 24 * 3600.0
 _PASSES = (Sight.SOUND, Sight.WEAK)
@@ -73,7 +74,7 @@ class Screening:
                 if (known := await self._known(name)) is not None:
                     return known
             left_s = ends_at - asyncio.get_running_loop().time()
-            found = await Examiner(client, 0.9 * left_s).screen()
+            found = await Examiner(client, 0.9 * left_s, usual_style(model).form).screen()
             name, *_ = await _names(client)
         if not found.answers or isinstance(found.error, EndpointError | BusyError):
             return _untested(found.error or _too_late(endpoint.label))

@@ -193,7 +193,7 @@ class RequestQueue:
         other working member failed it, too.
         """
         failed = pending.failures.keys()
-        able = {other for other in self.members if other.limit(now)}
+        able = {other for other in self.members if other.limit(now) or other.is_held}
         if member in failed:
             return member in eligible and able <= failed
         return member in eligible or able.intersection(eligible) <= failed
