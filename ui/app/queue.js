@@ -32,7 +32,7 @@ export default function Queue({ shell }) {
     h(
       React.Fragment,
       null,
-      h(Section, { title: texts.queue.waits }, h("p", null, waiting(value)), h(Forecast, { key: String(value.queued?.scenes), shell })),
+      h(Section, { title: texts.queue.waits }, h("p", null, waiting(value)), !isEmpty(value) && h(Forecast, { key: JSON.stringify(value.queued), shell })),
       h(Start, { shell, task, isRunning: value.is_running }),
       value.last_run && h(LastRun, { key: value.last_run.stem, shell, run: value.last_run }),
     ),
@@ -40,10 +40,13 @@ export default function Queue({ shell }) {
 }
 
 /** @param {Status} status */
-function waiting({ queued }) {
+const isEmpty = ({ queued }) => queued?.scenes === 0 && queued.images === 0;
+
+/** @param {Status} status */
+function waiting(status) {
+  const { queued } = status;
   if (!queued) return texts.queue.unknown;
-  const { scenes, images } = queued;
-  return scenes || images ? texts.queue.counts(scenes, images) : texts.queue.empty;
+  return isEmpty(status) ? texts.queue.empty : texts.queue.counts(queued.scenes, queued.images);
 }
 
 /** @param {{shell: Shell}} props */

@@ -242,7 +242,7 @@ export const page = {
     cause: (/** @type {number} */ count, /** @type {string} */ error) => `${many(count, "item")} failed: ${error}`,
   },
   runs: {
-    title: "Newest first",
+    title: "Runs, the newest first",
     none: "No run yet. Start one in the tab “Queue” or from a scene.",
     older: "Older runs",
     undo: "Undo the last run …",

@@ -56,7 +56,7 @@ export function WantedTags({ shell, settings, save }) {
           draft !== null && h(Button, { variant: "secondary", onClick: () => setDraft(null) }, texts.tags.revert),
         ),
       ),
-      h("div", null, h(Tree, { shell, text, setText: setDraft })),
+      h("div", null, h(Tree, { shell, text, setText: setDraft, steering: steeringTags(settings) })),
     ),
   );
 }
@@ -76,16 +76,29 @@ function changesOf(wanted, meanings) {
   ];
 }
 
-/** @param {{shell: Shell, text: string, setText: (text: string) => void}} props */
-function Tree({ shell, text, setText }) {
-  const loaded = useLoaded(React.useCallback((signal) => call(shell, "tag_tree", {}, signal), [shell]));
+/**
+ * Return the names of the plugin's own tags, which no model is asked about.
+ * @param {SettingsValue} settings
+ */
+const steeringTags = ({ values }) =>
+  new Set(values.filter(({ name }) => name.endsWith("_TAG_NAME")).map(({ value }) => JSON.parse(value)));
+
+/** @param {{shell: Shell, text: string, setText: (text: string) => void, steering: ReadonlySet<string>}} props */
+function Tree({ shell, text, setText, steering }) {
+  const names = [...steering].join("\n");
+  const loaded = useLoaded(
+    React.useCallback(
+      async (signal) => (await call(shell, "tag_tree", {}, signal)).tags.filter(({ name }) => !steering.has(name)),
+      [shell, names],
+    ),
+  );
   const [filter, setFilter] = React.useState("");
   return h(
     React.Fragment,
     null,
     h(Form.Label, { htmlFor: "haven-tree-filter" }, texts.tags.tree),
     h(Form.Control, { id: "haven-tree-filter", className: "text-input", placeholder: texts.tags.filter, value: filter, onChange: (/** @type {any} */ event) => setFilter(event.target.value) }),
-    whenLoaded(loaded, ({ tags }) =>
+    whenLoaded(loaded, (tags) =>
       tags.length ? h(TreeRows, { tags, filter, text, setText }) : h("p", { className: "text-muted" }, texts.tags.noTags),
     ),
   );

@@ -22,7 +22,7 @@ export const pageState = () => ({
     value("VIDEO_SEARCH_EFFORT", "number", 1),
     value("VIDEO_THRESHOLD", "number", 0.5, "Stash's settings page: Threshold"),
     value("CREATE_MARKERS", "switch", true),
-    value("PROMPT", "text", ""),
+    value("VLM_TAGME_TAG_NAME", "text", "VLM_TagMe"),
     value("API_KEY", "text", "", "haven_vlm_config.local.yaml: API_KEY", false),
   ],
   runs: [
@@ -34,6 +34,7 @@ export const pageState = () => ({
     ["2", "Foul", ["Personal foul"], "a player is fouled", ["1"]],
     ["3", "Goal", [], "", ["1", "4"]],
     ["4", "Highlight", [], "", []],
+    ["5", "VLM_TagMe", [], "", []],
   ].map(([id, name, aliases, description, parents]) => ({ id, name, aliases, description, parents, ignore_auto_tag: false, is_chosen: false })),
 });
 

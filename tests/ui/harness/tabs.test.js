@@ -123,6 +123,7 @@ test("tags are chosen from the tree of Stash and saved as a list", async () => {
   await page.waitForSelector(".haven-tree-row:has-text('Game')");
   const box = page.locator(".haven-tree-row:has-text('Game') input");
   assert.ok(await box.evaluate((one) => one.indeterminate));
+  assert.deepEqual(await page.locator(".haven-tree-row").allTextContents(), ["▸Game", "▸Highlight"]);
   await page.click("[aria-label='Tags below Game']");
   assert.ok(await page.locator(".haven-tree-row:has-text('Foul') input").isChecked());
   await box.click();
