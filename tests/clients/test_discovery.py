@@ -125,7 +125,7 @@ def test_services_describe_each_of_their_models():
     assert (eye.vision, eye.context_tokens, eye.sighted) == (True, 2000, ("eye", "mist"))
     assert found(sold, configured="gpt").vision is False
     assert found(sold, configured="a new one") == Capabilities(
-        ("gpt", "eye", "mist"), model="a new one", sighted=("eye", "mist")
+        ("gpt", "eye", "mist"), model="a new one", sighted=("eye", "mist"), blind=("gpt",)
     )
 
 
