@@ -34,13 +34,13 @@ class Case:
         self.scene = self.stash.library.add_scene(tags=["VLM_TagMe"])
 
     @contextmanager
-    def handler(self):
+    def handler(self, **options):
         path = self.pages.context().store_path
-        with MediaHandler(FragileClient(self.stash), path, NAMES) as handler:
+        with MediaHandler(FragileClient(self.stash), path, NAMES, **options) as handler:
             handler.prepare()
             yield handler
 
-    def run(self, fouls=FOULS, goals=GOALS, threshold=THRESHOLD, **options):
+    def run(self, fouls=FOULS, goals=GOALS, threshold=THRESHOLD, *, bring_back=False, **options):
         found = {"Foul": fouls, "Goal": goals}
         sure = {
             tag: [(start, end) for start, end, share in spans if share >= threshold]
@@ -58,7 +58,7 @@ class Case:
             600.0,
         )
         result = info(*(tag for tag, spans in sure.items() if spans), **sure)
-        with self.handler() as handler:
+        with self.handler(bring_back=bring_back) as handler:
             run_id = handler.start_run("Tag Videos")
             handler.apply(
                 run_id, SCENE, {self.scene: result}, evidence={self.scene: seen}, **options
@@ -160,6 +160,13 @@ def test_a_span_called_wrong_loses_its_marker_for_good(case):
         assert case.content == (BOTH, [FIRST, GOAL])
         case.run(updating=True)
     case.run(fouls=[(10, 20, 0.9), (52, 70, 0.9)], threshold=0.2)
+    assert case.content == (BOTH, [FIRST, GOAL])
+
+
+def test_bringing_back_what_was_removed_obeys_judgements(case):
+    case.stash.library.remove_marker(case.decision("keep", 10)["marker_id"])
+    case.decide("wrong", 50)
+    case.run(bring_back=True)
     assert case.content == (BOTH, [FIRST, GOAL])
 
 
