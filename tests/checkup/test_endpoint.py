@@ -183,6 +183,21 @@ async def test_a_key_in_the_name_of_a_model_is_hidden():
     assert KEY not in str(check.section)
 
 
+async def test_words_of_the_user_are_named_as_a_possible_reason():
+    narrow = "Name nothing but basketball."
+
+    def obeying(request, card):
+        return naming([] if card is None or narrow in str(request["messages"]) else card.tags)
+
+    async with seeing(obeying) as server:
+        endpoint = EndpointConfig(base_url=server.url)
+        for prompt, reason in ((narrow, True), ("", False)):
+            model = ModelConfig(tag_list=TAGS, prompt=prompt)
+            check = await check_endpoint(endpoint, model)
+            assert ("words of yours" in texts(check, "test pictures")[0]) == reason
+            assert (check.found.sight is Sight.SOUND) != reason
+
+
 async def test_a_server_that_takes_no_text_alone_has_no_failure():
     def answer(request, card):
         return naming(card.tags) if card else (400, {"error": "a picture is missing"})

@@ -208,6 +208,14 @@ async def test_one_that_is_busy_at_first_is_tested_later(endpoints, fault):
     assert blind.counters.frame_numbers == []
 
 
+async def test_one_that_takes_fewer_at_once_than_set_is_used(endpoints):
+    vlm = await endpoints.start(profile=Profile.VLLM, slots=1, queue=0, latency_s=0.05)
+    async with asyncio.timeout(30):
+        found = await tagged(endpoints.engine({"base_url": vlm.url, "max_concurrent": 4}))
+    assert found == [["Foul"]] * 4
+    assert vlm.counters.answered == 4 + 2
+
+
 async def test_one_that_is_down_at_first_is_tested_later(endpoints, caplog):
     sound, blind = await endpoints.start(), await endpoints.start(sight=Sight.BLIND)
     blind.stop()

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from statistics import median
 
-from vlm_engine.checkup.cards import CARD_TAGS, card_model
+from vlm_engine.checkup.cards import CARD_TAGS, card_model, in_built_in_words
 from vlm_engine.checkup.diagnosis import Sight, relation
 from vlm_engine.checkup.examination import LARGE, SMALL, Examination, Examiner
 from vlm_engine.checkup.playback import EndpointSpeed
@@ -213,7 +213,13 @@ class _Report:
         severity = _SEVERITY[sight]
         if sight is Sight.SWAPPED and self.client.slots == 1:
             severity = Severity.NOTE
-        return Finding(severity, "test pictures", sight_text(found), figures)
+        text = sight_text(found)
+        if sight is not Sight.SOUND and self.model != in_built_in_words(self.model):
+            text += (
+                ". It was asked in words of yours (PROMPT, SYSTEM_PROMPT, USER_PROMPT), which may "
+                "be the reason: check again without them"
+            )
+        return Finding(severity, "test pictures", text, figures)
 
     def _stand_ins(self) -> Iterator[Finding]:
         asked_for = self.endpoint.model_id or self.model.model_id

@@ -201,10 +201,14 @@ class Examiner:
         )
         self._before += tuple(cards)
         for result in results:
-            if isinstance(result, BaseException):
+            if isinstance(result, BaseException) and not isinstance(result, BusyError):
                 raise result
-        self.found.at_once = len(cards), time.monotonic() - started
-        self.found.longest_at_once = max(self.found.answer_tokens[known:], default=0)
+        if not any(results):
+            self.found.at_once = len(cards), time.monotonic() - started
+            self.found.longest_at_once = max(self.found.answer_tokens[known:], default=0)
+        for card, result in zip(cards, results, strict=True):
+            if result is not None:  # it takes fewer at once
+                await self._ask_beside(card, form)
 
     async def _ask_beside(
         self,
@@ -216,7 +220,7 @@ class Examiner:
         form = form or self._form
         question, before = card.question(form, width), self._before
         try:
-            answer = await self._answer(question)
+            answer = await self._answer(question, waits=not beside)
         except ReplyError as error:
             self.found.unreadable[form] = error
             self.found.answers.append(CardAnswer(card, None, form, before, beside, error))
@@ -247,17 +251,17 @@ class Examiner:
         is_right = relation([*map(CardAnswer, cards, named)]) >= _CLEARLY
         self.found.several_right = is_right and answer.calls < len(cards)
 
-    async def _answer(self, question: Question) -> Answer:
-        """Return the answer. Waits while the endpoint is busy, if it allows another try in time.
-
-        A screening leaves the wait for its first answer to the pool.
+    async def _answer(self, question: Question, *, waits: bool = True) -> Answer:
+        """Return the answer. If it ``waits``, try again while the endpoint is busy, if there is
+        time for that. A screening leaves the wait for its first answer to the pool.
         """
+        waits &= self._is_patient or bool(self.found.answers)
         while True:
             try:
                 return await self._client.ask(question, timeout_s=self._left_s)
             except BusyError as error:
                 wait_s = error.retry_after_s or _BUSY_S
-                if wait_s > self._left_s or not (self._is_patient or self.found.answers):
+                if not waits or wait_s > self._left_s:
                     raise
                 await asyncio.sleep(wait_s)
 
