@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from graphql import parse as parse_graphql
+from graphql import validate
 from PIL import Image
 
 from haven.settings.settings import Settings
 from haven.tasks.command_line import program
+from sandbox.stash_server.resolvers import schema
 from vlm_engine.checkup.endpoint import check_endpoint
 from vlm_engine.checkup.values import section_lines
 from vlm_engine.cli.arguments import parsed, parsers
@@ -131,3 +134,10 @@ def test_troubleshooting_begins_with_a_missing_python():
 def test_troubleshooting_names_the_small_context_of_lm_studio():
     (row,) = [line for line in page("troubleshooting.md").splitlines() if "LM Studio loads" in line]
     assert "Context Length" in row
+
+
+@pytest.mark.parametrize("name", ["check.md", "pages.md"])
+def test_every_request_to_stash_is_valid(name):
+    requests = blocks(name, "graphql")
+    assert requests
+    assert [validate(schema(), parse_graphql(each)) for each in requests] == [[]] * len(requests)
