@@ -246,7 +246,7 @@
     const [task, setTask] = React.useState(running);
     React.useEffect(() => shell.task.listen(() => setTask(running)), []);
     const text = task ? `VLM: ${task.text}` : "VLM";
-    const turn = task?.progress == null ? 25 : Math.round(task.progress * 100);
+    const turn = task?.progress == null ? 25 : Math.max(5, Math.round(task.progress * 100));
     return h(
       ReactRouterDOM.Link,
       { className: "haven-nav nav-utility btn minimal", to: ROUTE, title: text, "aria-label": text },

@@ -195,7 +195,7 @@ function Header({ shell, scene, review, step, hasSpans }) {
     h("span", { className: "haven-status text-muted", role: "status" }, status),
     hasSpans && h(Button, { ...quiet, title: texts.previous, "aria-label": texts.previous, onClick: () => step(-1) }, "‹"),
     hasSpans && h(Button, { ...quiet, title: texts.next, "aria-label": texts.next, onClick: () => step(1) }, "›"),
-    evidence && h(Button, { ...quiet, title: texts.undoHelp, onClick: () => review.undo() }, texts.undo),
+    hasSpans && h(Button, { ...quiet, title: texts.undoHelp, onClick: () => review.undo() }, texts.undo),
     review.fault && h(Button, { ...quiet, onClick: () => review.load() }, texts.reload),
     h(
       Button,
