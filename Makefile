@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test torture check lint types imports docs plugin bench-tagging bench-search bench-video bench-pool bench-images bench-store bench-forecast check-wheels clean
+.PHONY: help demo test torture check lint types imports docs plugin screenshots bench-tagging bench-search bench-video bench-pool bench-images bench-store bench-forecast check-wheels clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -75,6 +75,10 @@ docs: .venv/.ready ## rewrites what the docs show that follows from the code, an
 	$(BIN)/python -m tools.generated_docs
 	$(BIN)/python -m tools.draw_search
 	$(BIN)/python -m tools.draw_report
+
+screenshots: .venv/.ready ## pictures of the pages in a browser, in dist/screenshots; STASH_BINARY=PATH takes them in a real Stash
+	mkdir -p dist/screenshots
+	SCREENSHOTS=$(CURDIR)/dist/screenshots $(BIN)/python -m pytest -q $(if $(STASH_BINARY),tests/stash/test_pages.py,tests/end_to_end/test_first_visit.py)
 
 check-wheels: .venv/.ready ## every run-time dependency has wheels for Alpine and Debian, x86-64 and arm64, and all fit in 300 MB
 	$(BIN)/python -m tools.check_wheels

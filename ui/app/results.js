@@ -40,7 +40,7 @@ const row = (result) =>
   h(
     "tr",
     { key: result.name },
-    h("th", { scope: "row" }, result.name),
+    h("td", null, h("strong", null, result.name)),
     h("td", null, result.found.toLocaleString()),
     h("td", null, words(result)),
     h("td", null, percentText(result.threshold)),

@@ -16,7 +16,7 @@ before(async () => {
   server = PAGES ? { url: PAGES, close: () => {} } : await serve(() => stash);
   browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
   page = await browser.newPage({ viewport: { width: 1200, height: 900 } });
-  page.setDefaultTimeout(60000);
+  page.setDefaultTimeout(30000);
 });
 after(async () => {
   await browser?.close();
@@ -35,7 +35,7 @@ const button = (name) => page.getByRole("button", { name, exact: true });
 /** Go to an address of Stash, and close what a new version of Stash has to say. */
 async function open(path) {
   await page.goto(`${server.url}${path}`);
-  await page.waitForSelector(".haven-nav");
+  await page.waitForSelector(".haven-nav", { state: "attached" });
   const news = page.locator(".modal-footer button");
   if (PAGES && (await news.waitFor({ timeout: 1500 }).then(() => true, () => false))) await news.first().click();
 }
