@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 class Screening:
-    """Tests of the endpoints of an engine, one at a time on each server.
+    """Tests of the endpoints of an engine, one at a time of each model on a server.
 
     A server that confuses pictures would confuse those of two tests. An outcome counts for all
     pools of the engine; a good one is stored, and counts for a day.
@@ -42,7 +42,7 @@ class Screening:
     def __init__(self, store: AnswerStore) -> None:
         self._store = store
         self._outcomes: dict[str, Screened] = {}
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def screen(
         self, model: ModelConfig, endpoint: EndpointConfig, limit_s: float
@@ -53,8 +53,9 @@ class Screening:
         that cannot be reached, is busy or does not answer within ``limit_s`` is left to its pool.
         """
         ends_at = asyncio.get_running_loop().time() + limit_s
+        lock = self._locks[endpoint.base_url, endpoint.model_id or model.model_id]
         try:
-            async with asyncio.timeout_at(ends_at), self._locks[endpoint.base_url]:
+            async with asyncio.timeout_at(ends_at), lock:
                 return await self._outcome(model, endpoint, ends_at)
         except TimeoutError:
             return Screened(failure=_too_late(endpoint.label))
