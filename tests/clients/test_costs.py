@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 
 import pytest
 
@@ -46,10 +47,12 @@ async def test_large_pictures_and_long_answers_are_found_to_cost_more():
 
 async def test_seconds_of_answers_add_up_to_the_time_of_the_endpoint():
     async with pool_on(at(Behaviour(latency_s=0.02, slots=4), max_concurrent=4)) as (pool, _):
+        started = time.monotonic()
         answers = await asyncio.gather(*(pool.ask(sized(SMALL, number=n)) for n in range(20)))
+        passed_s = time.monotonic() - started
         stats = pool.stats()["court"]
     assert sum(answer.seconds for answer in answers) == pytest.approx(stats.busy_s)
-    assert all(answer.seconds < 0.02 for answer in answers[8:])  # four share the time
+    assert stats.busy_s <= passed_s  # four share the time
     assert stats.cost is not None
 
 

@@ -357,6 +357,7 @@ def greeting(status="OK", fields=("title", "seconds", "end_seconds")):
                     "pluginsPath": "/plugins",
                     "generatedPath": "/generated",
                     "maxSessionAge": 3600,
+                    "stashes": [{"path": "/media"}],
                 },
                 "plugins": {"ahavenvlmconnector": {"model": "referee-vl"}},
                 "ui": {"vrTag": "VR"},
