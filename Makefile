@@ -68,7 +68,7 @@ bench-images: .venv/.ready ## Tag Images over 10,000 pictures: slots in use, mem
 bench-store: .venv/.ready ## what a million stored answers cost, and a video under other rules, about ten minutes; writes it into the docs
 	$(BIN)/python -m benchmarks.store $(ARGS)
 
-bench-forecast: .venv/.ready ## how right the forecast of a run is, about 20 minutes; writes it into the docs; ARGS=--fit finds its constants
+bench-forecast: .venv/.ready ## how right the forecast of a run is, about 25 minutes; writes it into the docs; ARGS=--fit finds its constants
 	$(BIN)/python -m benchmarks.forecast $(ARGS)
 
 docs: .venv/.ready ## rewrites what the docs show that follows from the code, and draws the picture of a search

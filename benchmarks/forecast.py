@@ -1,4 +1,4 @@
-"""Measure how right the forecast of a run is (``make bench-forecast``, about 15 minutes).
+"""Measure how right the forecast of a run is (``make bench-forecast``, about 25 minutes).
 
 Queues of generated videos are tagged for real: decoded, and asked about through three unlike
 sandbox endpoints in a process of their own. Before, each endpoint is asked a few questions alone
@@ -119,12 +119,12 @@ QUEUES = (
     ),
     Queue(
         2000,
-        (4.0, 6.0, 9.0, 15.0, 40.0),
-        8,
+        (4.0, 5.0, 7.0, 10.0, 30.0),
+        6,
         (
-            _endpoint(12, 0.08, 0.0002, 0.003),
-            _endpoint(4, 0.12, 0.0003, 0.005),
-            _endpoint(1, 0.25, 0.001, 0.01),
+            _endpoint(6, 0.08, 0.0003, 0.004),
+            _endpoint(2, 0.12, 0.0005, 0.006),
+            _endpoint(1, 0.3, 0.001, 0.01),
         ),
         width=640,
     ),

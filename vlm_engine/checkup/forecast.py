@@ -20,6 +20,7 @@ from vlm_engine.types import VideoInfo
 __all__ = ["EndpointSpeed", "Forecast", "ModelLoad", "Workload", "forecast", "time_text"]
 
 _MOST_PLAYED = 25_000
+"""Questions that are played through; of a larger queue, a sample of the videos."""
 _OF_CONTENT, _OF_VIDEO, _OF_SPEED = 0.25, 0.25, 0.1
 """Relative deviations: of all videos together from the simulated ones, of each video from the
 others, and of speeds that a few questions showed.

@@ -25,6 +25,8 @@ _LARGER, _LARGE = 4.0, 2.5
 """Times as many pixels as usual that a picture in full size has, and times as long as usual that a
 question about it takes where its cost is not known.
 """
+_HERE_S = 0.01
+"""Seconds that this machine needs to ask one question more at once, which are not the server's."""
 _TOKENS = 8
 """Tokens of a usual answer."""
 
@@ -51,8 +53,8 @@ class EndpointSpeed:
         One part of it grows with their number, because they share the server; the other does not.
         """
         others = max(1, self.measured_at_once - 1)
-        shared_s = min(self.alone_s, max(0.0, self.full_s - self.alone_s) / others)
-        return self.alone_s + shared_s * (in_flight - 1)
+        shared_s = (self.full_s - self.alone_s) / others - _HERE_S
+        return self.alone_s + min(self.alone_s, max(0.0, shared_s)) * (in_flight - 1)
 
     @property
     def per_s(self) -> float:

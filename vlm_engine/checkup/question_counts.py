@@ -33,6 +33,7 @@ _COMPARED, _COMPARED_EVERY = 7, 12
 of the scan.
 """
 _LEAST_LATER = 2.0
+"""Later questions that make a round: fewer are carried over to the next video."""
 _LEAST_S = 1.0
 
 
