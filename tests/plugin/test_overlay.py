@@ -231,7 +231,7 @@ def killed_at(step):
     return count
 
 left_over = 0
-for step in itertools.count():
+for step in itertools.count(0, int(sys.argv[2])):
     before = read_overlay(folder)
     if (child := os.fork()) == 0:
         sys.setprofile(killed_at(step))
@@ -252,9 +252,10 @@ for step in itertools.count():
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGKILL")
-def test_a_kill_at_any_step_leaves_the_old_or_new_file(tmp_path):
+@pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.thorough)])
+def test_a_kill_at_any_step_leaves_the_old_or_new_file(tmp_path, stride):
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(tmp_path)],
+        [sys.executable, "-c", KILLED, str(tmp_path), str(stride)],
         cwd=ROOT,
         capture_output=True,
         text=True,

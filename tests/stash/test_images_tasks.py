@@ -77,7 +77,7 @@ def test_images_in_a_folder_and_a_zip_are_tagged_and_undone(arena, pictures, end
     assert tags(arena) == expected
     assert arena.said("warning", "error") == []
     assert "20 images tagged, 0 failed; 20 calls" in arena.said("info")[-1]
-    assert endpoint.counters.answered == 20
+    assert len(endpoint.counters.frame_numbers) == 20
     arena.run("Remove VLM Tags and Markers")
     assert tags(arena) == {name: found & {"Home game"} for name, found in before.items()}
     arena.run("Undo Last Run")
@@ -101,12 +101,12 @@ def test_a_queued_zip_gallery_stands_for_its_images(arena, pictures, endpoint, c
     assert not any(found for name, found in found.items() if name not in as_tagged(zipped))
     assert arena.stash.galleries()["Finale & Ehrung"].tags == ("VLM_Tagged",)
     assert "1 of 1 gallery done" in arena.said("info")[-1]
-    assert endpoint.counters.answered == 8
+    assert len(endpoint.counters.frame_numbers) == 8
     arena.stash.add_tags(gallery.id, ["VLM_UpdateMe"], "Gallery")
     arena.run("Update Tagged Images")
     assert {name: tags(arena)[name] for name in as_tagged(zipped)} == as_tagged(zipped)
     assert arena.stash.galleries()["Finale & Ehrung"].tags == ("VLM_Tagged",)
-    assert endpoint.counters.answered == 8
+    assert len(endpoint.counters.frame_numbers) == 8
 
 
 def test_pictures_that_only_stash_gets_at_come_from_it(arena, pictures, configure):
