@@ -47,6 +47,8 @@ export class SceneReview {
     /** @type {Set<() => void>} */
     this.listeners = new Set();
     this.isUndoing = false;
+    /** @type {Promise<boolean>} */
+    this.sending = Promise.resolve(true);
   }
 
   /** @returns {SceneEvidence | null} */
@@ -96,13 +98,17 @@ export class SceneReview {
     this.state = send(this.state);
     const decisions = this.state.sent;
     this.changed();
-    const isSent = await this.guard(async () => this.arrived(await this.write(decisions)));
+    this.sending = this.guard(async () => this.arrived(await this.write(decisions)));
+    const isSent = await this.sending;
     if (!isSent && this.state) this.state = answered(this.state, this.state.saved);
     this.changed();
     await this.flush();
   }
 
-  /** Take the last decision back: one that waits is dropped, else the plugin undoes its last. */
+  /**
+   * Take the last decision back: one that waits is dropped, else the plugin undoes its last, once
+   * what is under way has been answered.
+   */
   async undo() {
     if (!this.state || this.isUndoing) return;
     if (this.state.waiting.length) {
@@ -112,6 +118,7 @@ export class SceneReview {
     }
     this.isUndoing = true;
     this.changed();
+    await this.sending;
     await this.guard(async () => this.arrived(await this.write(null)));
     this.isUndoing = false;
     this.changed();
