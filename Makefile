@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test torture check lint types imports docs plugin screenshots bench-tagging bench-search bench-video bench-pool bench-images bench-store bench-forecast check-wheels clean
+.PHONY: help demo test torture check lint types imports docs plugin release screenshots bench-tagging bench-search bench-video bench-pool bench-images bench-store bench-forecast check-wheels clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,9 @@ check: lint types imports test ## everything that must hold before a change land
 
 plugin: .venv/.ready ## the zip that users unpack into Stash's plugins folder: dist/ahavenvlmconnector.zip
 	$(BIN)/python -m tools.package
+
+release: .venv/.ready ## what is published of the last commit, the same bytes each time: the index for Stash, the zips, the engine's packages, in dist/release
+	$(BIN)/python -m tools.release
 
 bench-tagging: .venv/.ready ## what is found in generated videos, and in how much model time; writes it into the docs
 	$(BIN)/python -m benchmarks.tagging

@@ -36,13 +36,13 @@ PARTS = (
 )
 
 
-def files() -> Iterator[Path]:
-    """Every file of the plugin, relative to the repository."""
+def files(root: Path = ROOT) -> Iterator[Path]:
+    """Every file of the plugin, relative to the repository in ``root``."""
     for part in PARTS:
-        source = ROOT / part
+        source = root / part
         found = sorted(source.rglob("*")) if source.is_dir() else [source]
         yield from (
-            path.relative_to(ROOT)
+            path.relative_to(root)
             for path in found
             if path.is_file() and "__pycache__" not in path.parts
         )

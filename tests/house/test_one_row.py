@@ -1,5 +1,5 @@
-"""A setting is added in one place: done to a copy of the project, with the commands that a
-developer runs.
+"""A setting is added, and the version is raised, in one place: done to a copy of the project, with
+the commands that a developer runs.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import vlm_engine
 from sandbox.plugin import PARTS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,3 +72,16 @@ def test_a_setting_is_one_row_and_make_docs(copy):
         AssertionError, match="VIDEO_BLINK: Input should be less than or equal to 9"
     ):
         run(copy, "-c", refused)
+
+
+def test_the_version_is_one_line_and_make_docs(copy):
+    line = '__version__ = "{}"'
+    replace_once(
+        copy / "vlm_engine/__init__.py", line.format(vlm_engine.__version__), line.format("30.1.4")
+    )
+    said = run(copy, "-m", "tools.generated_docs")
+    for path, count in (("ahavenvlmconnector.yml", 2), ("ui/haven.js", 1)):
+        assert f"{path} rewritten" in said
+        text = (copy / path).read_text(encoding="utf-8")
+        assert text.count("30.1.4") == count
+        assert vlm_engine.__version__ not in text

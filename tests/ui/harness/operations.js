@@ -71,7 +71,7 @@ export const operations = {
     sections: [{ kind: "forecast", title: "Forecast", works: true, findings: [finding("ok", "queue", "3 videos of 4 hours"), finding("ok", "time", "about 40 minutes (30 minutes to 1 hour), so done at 23:40", { seconds: 2400 })] }],
   }),
   status() {
-    return { version: "2.0.0", revision: this.page.revision, queued: { scenes: 3, images: 1 }, last_run: this.page.runs[0] ?? null, is_running: false };
+    return { version: "1.0.0", revision: this.page.revision, queued: { scenes: 3, images: 1 }, last_run: this.page.runs[0] ?? null, is_running: false };
   },
   runs() {
     return { runs: this.page.runs, more: false };
