@@ -95,6 +95,13 @@ export interface ChangeSettingsArguments {
   changes: SettingChange[];
 }
 
+/** The text of a `haven_vlm_config.py` of an earlier plugin. `write`: take its settings over into `revision` of the settings; otherwise they are only named. */
+export interface EarlierSettingsArguments {
+  revision: number;
+  text: string;
+  write: boolean;
+}
+
 /** An endpoint by its index in the settings. */
 export interface EndpointArguments {
   endpoint: number;
@@ -241,6 +248,19 @@ export interface SettingsValue {
   faults: string[];
 }
 
+/** A setting of an earlier plugin with its value as a person reads it, without keys. */
+export interface TakenSetting {
+  name: string;
+  value: string;
+}
+
+/** Settings of an earlier plugin. `notes`: what is left out, and why. `settings`: all as they are now. */
+export interface EarlierSettingsValue {
+  taken: TakenSetting[];
+  notes: string[];
+  settings: SettingsValue;
+}
+
 /** A model that a server offers. `vision` is null where the server does not tell. */
 export interface ModelOffer {
   name: string;
@@ -326,6 +346,7 @@ export interface Operations {
   undo_decision: { arguments: UndoArguments; value: SceneEvidence };
   settings: { arguments: Nothing; value: SettingsValue };
   change_settings: { arguments: ChangeSettingsArguments; value: SettingsValue };
+  earlier_settings: { arguments: EarlierSettingsArguments; value: EarlierSettingsValue };
   models: { arguments: EndpointArguments; value: Models };
   check: { arguments: CheckArguments; value: Sections };
   forecast: { arguments: Nothing; value: Sections };

@@ -148,6 +148,17 @@ class ChangeSettingsArguments:
 
 
 @dataclass(frozen=True, slots=True)
+class EarlierSettingsArguments:
+    """The text of a ``haven_vlm_config.py`` of an earlier plugin. ``write``: take its settings over
+    into ``revision`` of the settings; otherwise they are only named.
+    """
+
+    revision: int
+    text: Annotated[str, Most(200_000)]
+    write: bool
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointArguments:
     """An endpoint by its index in the settings."""
 
@@ -339,6 +350,25 @@ class SettingsValue:
 
 
 @dataclass(frozen=True, slots=True)
+class TakenSetting:
+    """A setting of an earlier plugin with its value as a person reads it, without keys."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierSettingsValue:
+    """Settings of an earlier plugin. ``notes``: what is left out, and why. ``settings``: all as
+    they are now.
+    """
+
+    taken: tuple[TakenSetting, ...]
+    notes: tuple[str, ...]
+    settings: SettingsValue
+
+
+@dataclass(frozen=True, slots=True)
 class ModelOffer:
     """A model that a server offers. ``vision`` is None where the server does not tell."""
 
@@ -446,6 +476,7 @@ OPERATIONS: Mapping[str, tuple[type[Any], type[Any]]] = {
     "undo_decision": (UndoArguments, SceneEvidence),
     "settings": (Nothing, SettingsValue),
     "change_settings": (ChangeSettingsArguments, SettingsValue),
+    "earlier_settings": (EarlierSettingsArguments, EarlierSettingsValue),
     "models": (EndpointArguments, Models),
     "check": (CheckArguments, Sections),
     "forecast": (Nothing, Sections),

@@ -37,6 +37,14 @@ def _change_settings(
     return change_settings(context, arguments)
 
 
+def _earlier_settings(
+    context: PageContext, arguments: contract.EarlierSettingsArguments
+) -> contract.EarlierSettingsValue:
+    from haven.pages.earlier import earlier_settings
+
+    return earlier_settings(context, arguments)
+
+
 def _models(context: PageContext, arguments: contract.EndpointArguments) -> contract.Models:
     from haven.pages.endpoints import models
 
@@ -110,6 +118,7 @@ FUNCTIONS: Mapping[str, Callable[[PageContext, Any], Any]] = {
     "frames": _frames,
     "settings": _settings,
     "change_settings": _change_settings,
+    "earlier_settings": _earlier_settings,
     "models": _models,
     "check": _check,
     "forecast": _forecast,

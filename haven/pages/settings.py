@@ -112,6 +112,20 @@ def change_settings(context: PageContext, arguments: ChangeSettingsArguments) ->
     Raises ``ChangedError`` if the overlay was written since, ``BadRequestError`` for a setting that
     a page may not change, ``ConfigError`` that lists new faults, and ``StashError``.
     """
+    before, changes = prepared(context, arguments)
+    try:
+        write_overlay(context.data_dir, changes, before.revision)
+    except RevisionError as error:
+        raise ChangedError(_CHANGED) from error
+    return settings(context)
+
+
+def prepared(
+    context: PageContext, arguments: ChangeSettingsArguments
+) -> tuple[Overlay, Mapping[str, Any]]:
+    """Return the overlay, and what the changes would write into it. Raises as ``change_settings``
+    does.
+    """
     before = read_overlay(context.data_dir)
     if before.revision != arguments.revision:
         raise ChangedError(_CHANGED)
@@ -121,11 +135,7 @@ def change_settings(context: PageContext, arguments: ChangeSettingsArguments) ->
     for index, change in enumerate(arguments.changes):
         changes |= _change(change, f"changes[{index}]", merged, page)
     _check(context, before, changes, faults)
-    try:
-        write_overlay(context.data_dir, changes, before.revision)
-    except RevisionError as error:
-        raise ChangedError(_CHANGED) from error
-    return settings(context)
+    return before, changes
 
 
 _CHANGED = "The settings were changed meanwhile, perhaps in another tab. Look at them again."

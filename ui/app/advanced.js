@@ -1,8 +1,10 @@
 /** Every other setting: its value, where it comes from, and a field for those that a page may set. */
 
+import { EarlierSettings } from "./earlier.js";
 import { Fault, Fold, Section } from "./parts.js";
 import { page as texts } from "./texts.js";
 
+/** @typedef {import("../plugin-api").Shell} Shell */
 /** @typedef {import("../contract").SettingsValue} SettingsValue */
 /** @typedef {import("../contract").SettingValue} SettingValue */
 /** @typedef {import("./setup.js").Save} Save */
@@ -16,8 +18,8 @@ const ELSEWHERE = ["ENDPOINTS", "TAG_LIST", "TAG_DESCRIPTIONS", "VIDEO_SEARCH_EF
 /** The start of the source of settings that the page wrote. */
 const FROM_PAGE = "settings.json";
 
-/** @param {{settings: SettingsValue, save: Save}} props */
-export function Advanced({ settings, save }) {
+/** @param {{shell: Shell, settings: SettingsValue, save: Save, setSettings: (settings: SettingsValue) => void}} props */
+export function Advanced({ shell, settings, save, setSettings }) {
   const others = settings.values.filter(({ name }) => !ELSEWHERE.includes(name));
   return h(
     Section,
@@ -28,6 +30,7 @@ export function Advanced({ settings, save }) {
       // A stored value makes the row anew, so that no draft hides it.
       others.map((setting) => h(Row, { key: `${setting.name} ${setting.value} ${setting.source}`, setting, save })),
     ),
+    h(EarlierSettings, { shell, revision: settings.revision, setSettings }),
   );
 }
 

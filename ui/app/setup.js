@@ -46,11 +46,11 @@ export default function SetUp({ shell }) {
     else checks.delete(key);
     setCount((count) => count + 1);
   };
-  return whenLoaded(loaded, (settings) => h(Parts, { shell, settings, save, setCheck }));
+  return whenLoaded(loaded, (settings) => h(Parts, { shell, settings, save, setCheck, setSettings: loaded.set }));
 }
 
-/** @param {{shell: Shell, settings: SettingsValue, save: Save, setCheck: (key: string, section: SectionValue | null) => void}} props */
-function Parts({ shell, settings, save, setCheck }) {
+/** @param {{shell: Shell, settings: SettingsValue, save: Save, setCheck: (key: string, section: SectionValue | null) => void, setSettings: (settings: SettingsValue) => void}} props */
+function Parts({ shell, settings, save, setCheck, setSettings }) {
   const measured = settings.endpoints.map((endpoint) => checks.get(checkKey(endpoint)));
   const perSecond = measured.reduce((sum, one) => sum + (one ? questionsPerSecond(one) : 0), 0);
   return h(
@@ -61,7 +61,7 @@ function Parts({ shell, settings, save, setCheck }) {
     h(Endpoints, { shell, settings, save, checks, setCheck }),
     h(WantedTags, { shell, settings, save }),
     h(Effort, { settings, save, perSecond }),
-    h(Advanced, { settings, save }),
+    h(Advanced, { shell, settings, save, setSettings }),
   );
 }
 

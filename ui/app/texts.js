@@ -221,6 +221,13 @@ export const page = {
     byHand: "It can only be changed there.",
     reset: "Reset",
   },
+  earlier: {
+    title: "Take over settings of an earlier plugin",
+    help: "Choose its haven_vlm_config.py. The file is read and not run, and nothing is changed before you say so.",
+    file: "File",
+    take: (/** @type {number} */ count) => (count === 1 ? "Take over 1 setting" : `Take over ${count} settings`),
+    done: "These settings are taken over.",
+  },
   queue: {
     waits: "What waits",
     unknown: "Stash did not say what is queued.",

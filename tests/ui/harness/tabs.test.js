@@ -163,6 +163,22 @@ test("other settings are folded away, and each says where it comes from", async 
   assert.deepEqual(faults, []);
 });
 
+test("settings of an earlier plugin are shown before they are taken over", async () => {
+  await open("");
+  await page.click("text=Take over settings of an earlier plugin");
+  const file = (text) => page.setInputFiles("#haven-earlier", { name: "haven_vlm_config.py", mimeType: "text/plain", buffer: Buffer.from(text) });
+  await file("nothing");
+  await page.waitForSelector("text=sets nothing that can be taken over");
+  await file('TAG_LIST = ["Penalty"]');
+  await page.waitForSelector("text=VIDEO_THRESHOLD is left out");
+  assert.deepEqual(sent("earlier_settings").map(({ write }) => write), [false, false]);
+  await page.click("text=Take over 1 setting");
+  await page.waitForSelector("text=These settings are taken over.");
+  assert.deepEqual(sent("earlier_settings").at(-1), { op: "earlier_settings", revision: 0, text: 'TAG_LIST = ["Penalty"]', write: true });
+  await page.waitForFunction(() => /** @type {any} */ (document.querySelector("#haven-tags")).value.includes("Penalty"));
+  assert.deepEqual(faults, []);
+});
+
 test("settings that changed elsewhere are shown, and nothing is overwritten", async () => {
   await open("");
   await page.fill("#haven-tags", "Timeout");
