@@ -52,8 +52,7 @@ export const operations = {
     const { revision, values, endpoints } = this.page;
     return { revision, values, endpoints, faults: [] };
   },
-  earlier_settings({ text, write }) {
-    if (!text.includes("TAG_LIST")) throw new Error("this file sets nothing that can be taken over");
+  earlier_settings({ write }) {
     if (write) this.page.values = this.page.values.map((one) => (one.name === "TAG_LIST" ? value("TAG_LIST", "list", ["Penalty"], "settings.json in the data folder: TAG_LIST") : one));
     return { taken: [{ name: "TAG_LIST", value: "Penalty" }], notes: ["VIDEO_THRESHOLD is left out: confidences are other figures here."], settings: operations.settings.call(this) };
   },

@@ -167,8 +167,9 @@ test("settings of an earlier plugin are shown before they are taken over", async
   await open("");
   await page.click("text=Take over settings of an earlier plugin");
   const file = (text) => page.setInputFiles("#haven-earlier", { name: "haven_vlm_config.py", mimeType: "text/plain", buffer: Buffer.from(text) });
+  plugin.refusals.push("settings");
   await file("nothing");
-  await page.waitForSelector("text=sets nothing that can be taken over");
+  await page.waitForSelector("text=refused: settings");
   await file('TAG_LIST = ["Penalty"]');
   await page.waitForSelector("text=VIDEO_THRESHOLD is left out");
   assert.deepEqual(sent("earlier_settings").map(({ write }) => write), [false, false]);
