@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,11 @@ from haven.settings.earlier import read_earlier
 from haven.settings.settings import Settings
 from vlm_engine import ConfigError
 
+ROOT = Path(__file__).resolve().parents[2]
+OTHERWISE = (
+    *("VIDEO_FRAME_INTERVAL", "VIDEO_THRESHOLD", "CONCURRENT_TASK_LIMIT", "OUTPUT_DATA_DIR"),
+    *("DELETE_INCORRECT_MARKERS", "VLM_INCORRECT_TAG_NAME"),
+)
 KEY = "sk-basket-1234567890"
 RULE = {
     "RenamedTag": "Foul",
@@ -151,3 +157,15 @@ def test_values_that_this_plugin_refuses_are_named_at_once(pages):
     code, message = pages.failure("earlier_settings", revision=0, text=text, write=False)
     assert code == "settings"
     assert "foul" in message
+
+
+def test_the_page_on_upgrading_names_what_is_left_out():
+    page = (ROOT / "docs" / "upgrading.md").read_text(encoding="utf-8")
+    text = "\n".join(f"{name} = 1" for name in OTHERWISE) + "\n" + config()
+    left_out = [
+        note.split(" ")[0] for note in read_earlier(text).notes if note.split(" ")[0].isupper()
+    ]
+    assert [name for name in left_out if name != "SERVER_TIMEOUT" and f"`{name}`" not in page] == []
+    texts = (ROOT / "ui" / "app" / "texts.js").read_text(encoding="utf-8")
+    assert "Take over settings of an earlier plugin" in page
+    assert "Take over settings of an earlier plugin" in texts
