@@ -1,29 +1,24 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, test } from "node:test";
-import { chromium } from "playwright-core";
 
 import { FakePlugin, serve } from "./server.js";
+import { Visitor } from "./visitor.js";
 
 let plugin = new FakePlugin();
-let browser, context, server, page, faults;
+let visitor, server, page, faults;
 
 before(async () => {
   server = await serve(() => plugin);
-  browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: ["--no-sandbox"] });
-  context = await browser.newContext({ viewport: { width: 1200, height: 900 } });
+  visitor = await Visitor.start();
+  ({ page, faults } = visitor);
 });
 after(async () => {
-  await browser?.close();
+  await visitor?.browser.close();
   server.close();
 });
-beforeEach(async ({ name }) => {
-  await page?.close(); // it sends what waits
+beforeEach(async () => {
+  await visitor.leave();
   plugin = new FakePlugin();
-  faults = [];
-  page = await context.newPage();
-  page.setDefaultTimeout(8000);
-  page.on("pageerror", (error) => faults.push(`${name}: ${error.message}`));
-  page.on("console", (message) => message.type() === "error" && faults.push(message.text()));
 });
 
 const open = (path) => page.goto(`${server.url}${path}`);

@@ -1,28 +1,24 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, test } from "node:test";
-import { chromium } from "playwright-core";
 
 import { FakePlugin, serve } from "./server.js";
+import { Visitor } from "./visitor.js";
 
 let plugin = new FakePlugin();
-let browser, server, page, faults;
+let visitor, server, page, faults;
 
 before(async () => {
   server = await serve(() => plugin);
-  browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: ["--no-sandbox"] });
+  visitor = await Visitor.start();
+  ({ page, faults } = visitor);
 });
 after(async () => {
-  await browser?.close();
+  await visitor?.browser.close();
   server.close();
 });
-beforeEach(async (context) => {
-  await page?.context().close();
+beforeEach(async () => {
+  await visitor.leave();
   plugin = new FakePlugin();
-  faults = [];
-  page = await (await browser.newContext({ viewport: { width: 1200, height: 900 } })).newPage();
-  page.setDefaultTimeout(8000);
-  page.on("pageerror", (error) => faults.push(`${context.name}: ${error.message}`));
-  page.on("console", (message) => message.type() === "error" && faults.push(message.text()));
 });
 
 const open = (tab) => page.goto(`${server.url}/plugins/haven-vlm${tab}`);
