@@ -70,3 +70,14 @@ def test_classes_of_the_style_sheet_carry_the_plugin_s_name():
     selectors = re.findall(r"^([^@{}]+)\{", text, re.MULTILINE)
     assert selectors
     assert [one for one in selectors if ".haven-" not in one] == []
+
+
+def test_the_first_ten_minutes_name_what_the_pages_show():
+    page = (ROOT / "docs" / "first-minutes.md").read_text(encoding="utf-8")
+    texts = " ".join(
+        path.read_text(encoding="utf-8")
+        for path in (UI / "app" / "texts.js", UI / "app" / "tab.js", UI / "haven.js")
+    )
+    named = re.findall(r"(?<!\*)\*([^*\n]+)\*(?!\*)", page)
+    assert len(named) > 10
+    assert [name for name in named if name.lower() not in texts.lower()] == []
