@@ -253,7 +253,8 @@
       h(
         "svg",
         { viewBox: "0 0 24 24", width: 22, height: 22, className: task ? "haven-ring is-running" : "haven-ring", "aria-hidden": true },
-        h("circle", { cx: 12, cy: 12, r: 10, pathLength: 100, strokeDasharray: task ? `${turn} 100` : "100 0" }),
+        h("circle", { cx: 12, cy: 12, r: 10, className: "haven-track" }),
+        task && h("circle", { cx: 12, cy: 12, r: 10, pathLength: 100, strokeDasharray: `${turn} 100` }),
         h("path", { d: "M7 9l5 7 5-7" }),
       ),
     );

@@ -96,7 +96,7 @@ export default function Tab({ shell, scene, setTimestamp }) {
 
 /**
  * Return the review of a scene; the component is drawn again when it changes. What waits is sent
- * when the tab or the page goes.
+ * when the tab or the page goes. When a task ends, wherever it was started, the scene is read anew.
  * @param {Shell} shell
  * @param {string} scene
  */
@@ -106,10 +106,17 @@ function useReview(shell, scene) {
   React.useEffect(() => {
     const flush = () => void review.flush();
     const stop = review.listen(() => setCount((count) => count + 1));
+    let task = shell.task.get()?.id;
+    const stopTask = shell.task.listen(() => {
+      const before = task;
+      task = shell.task.get()?.id;
+      if (before && before !== task) void review.load().then(() => refresh(shell, "FindScene"));
+    });
     window.addEventListener("pagehide", flush);
     void review.load();
     return () => {
       window.removeEventListener("pagehide", flush);
+      stopTask();
       stop();
       flush();
     };
@@ -146,7 +153,7 @@ function useKeys(actions, hasSpan) {
       const action = latest.current[event.key];
       if (!action || event.ctrlKey || event.altKey || event.metaKey || isTyping(event.target)) return;
       if (event.key === " " && !(hasSpan && isQuiet(event.target))) return;
-      if (document.querySelector(".modal.show")) return;
+      if (document.querySelector(".modal")) return;
       event.preventDefault();
       event.stopPropagation();
       action();
@@ -179,8 +186,6 @@ function Header({ shell, scene, review, step, hasSpans }) {
       const { ended } = await startTagging(shell, "scenes", [scene.id]);
       setNote(texts.started);
       setNote(await ended);
-      await review.load();
-      refresh(shell, "FindScene");
     } catch (error) {
       setNote(error instanceof Error ? error.message : String(error));
     }

@@ -1,6 +1,7 @@
 /**
- * A first visit, from a server that does not answer to a corrected scene: in Stash's own pages
- * where `PAGES` is their address, else in the harness page with the plugin's operations behind it.
+ * A first visit by mouse alone, from a server that does not answer to a corrected scene: in Stash's
+ * own pages where `PAGES` is their address, else in the harness page with the plugin's operations
+ * behind it. Only the address of the server is typed.
  */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -10,13 +11,15 @@ import { OtherStash, serve } from "../harness/server.js";
 
 const { STASH, PAGES, ENDPOINT, SCENE, CHROMIUM, SCREENSHOTS } = process.env;
 const stash = new OtherStash(STASH);
+const WIDE = { width: 1400, height: 900 };
+const NARROW = { width: 400, height: 800 };
 let browser, server, page;
 
 before(async () => {
   server = PAGES ? { url: PAGES, close: () => {} } : await serve(() => stash);
   browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
-  page = await browser.newPage({ viewport: { width: 1200, height: 900 } });
-  page.setDefaultTimeout(30000);
+  page = await browser.newPage({ viewport: WIDE });
+  page.setDefaultTimeout(60000);
 });
 after(async () => {
   await browser?.close();
@@ -25,81 +28,135 @@ after(async () => {
 
 const picture = async (name) => {
   if (!SCREENSHOTS) return;
-  await page.screenshot({ path: `${SCREENSHOTS}/${name}-1200.png` });
-  await page.setViewportSize({ width: 400, height: 800 });
-  await page.waitForTimeout(300);
-  await page.screenshot({ path: `${SCREENSHOTS}/${name}-400.png` });
-  await page.setViewportSize({ width: 1200, height: 900 });
+  await page.mouse.move(1, 1);
+  for (const [size, viewport] of Object.entries({ 400: NARROW, 1400: WIDE })) {
+    await page.setViewportSize(viewport);
+    await page.waitForTimeout(400);
+    await page.screenshot({ path: `${SCREENSHOTS}/${name}-${size}.png` });
+  }
 };
 const button = (name) => page.getByRole("button", { name, exact: true });
-/** Go to an address of Stash, and close what a new version of Stash has to say. */
-async function open(path) {
-  await page.goto(`${server.url}${path}`);
-  await page.waitForSelector(".haven-nav", { state: "attached" });
-  const news = page.locator(".modal-footer button");
-  if (PAGES && (await news.waitFor({ timeout: 1500 }).then(() => true, () => false))) await news.first().click();
+
+/**
+ * Press the mouse's button on an element which nothing covers, and let it go after a move.
+ * @param {{x?: number, dx?: number}} [place] where: a share of the width; how far the mouse moves
+ */
+async function press(target, { x = 0.5, dx = 0 } = {}) {
+  await target.waitFor();
+  const { width, height } = await target.boundingBox();
+  await target.click({ trial: true, position: { x: x * width, y: height / 2 } });
+  const box = await target.boundingBox();
+  const [left, top] = [box.x + x * box.width, box.y + box.height / 2];
+  await page.mouse.move(left, top, { steps: 3 });
+  await page.mouse.down();
+  if (dx) await page.mouse.move(left + dx, top + 2, { steps: 8 });
+  await page.mouse.up();
 }
-/** Return the ids of the scene's markers in Stash. */
-async function markers() {
-  const query = "query ($id: ID!) { findScene(id: $id) { scene_markers { id } } }";
+/** Return the length of the scene and its markers, as Stash has them. */
+async function scene() {
+  const query = `query ($id: ID!) { findScene(id: $id) {
+    files { duration basename } scene_markers { id seconds end_seconds primary_tag { name } }
+  } }`;
   const { data } = await stash.graphql({ query, variables: { id: SCENE } });
-  return data.findScene.scene_markers.map(({ id }) => id);
+  const [{ duration, basename }] = data.findScene.files;
+  return { duration, basename, markers: data.findScene.scene_markers };
 }
-/** Wait until Stash has this number of markers of the scene. */
-async function untilMarkers(count) {
-  for (let round = 0; round < 200; round += 1) {
-    if ((await markers()).length === count) return;
+/** Wait until the scene's markers in Stash are as they should be. */
+async function until(holds) {
+  for (let round = 0; round < 300; round += 1) {
+    if (holds((await scene()).markers)) return;
     await page.waitForTimeout(100);
   }
-  assert.fail(`never ${count} markers, but ${(await markers()).length}`);
+  assert.fail(`never: ${holds}; ${JSON.stringify((await scene()).markers)}`);
+}
+/** Press a marker in the timeline, and wait until its details show. */
+async function choose(marker, duration) {
+  const name = marker.primary_tag.name;
+  const row = page.locator(`.haven-row:has(.haven-label:text-is("${name}")) canvas`);
+  await press(row, { x: (marker.seconds + marker.end_seconds) / 2 / duration });
+  await page.waitForSelector(`.haven-title:has-text("${name}"):has-text("marker in Stash")`);
 }
 
-test("a person gets from an empty set-up to a corrected scene", async () => {
-  await open("/plugins/haven-vlm");
+test("a person gets from an empty set-up to a corrected scene by mouse", async () => {
+  await page.goto(`${server.url}/`);
+  await page.waitForSelector(".haven-nav", { state: "attached" });
+  const news = page.locator(".modal-footer button").first();
+  if (PAGES && (await news.waitFor({ timeout: 5000 }).then(() => true, () => false))) await press(news);
+  await press(page.locator(".haven-nav:visible").first());
+
   await page.waitForSelector(".haven-steps");
-  await button("Check").click();
+  await picture("first");
+  await press(button("Check"));
   await page.waitForSelector(".haven-light.is-down");
-  await button("Edit").click();
+  await press(button("Edit"));
   await page.fill("#haven-endpoint-0-address", ENDPOINT);
-  await button("Save and check").click();
+  await press(button("Save and check"));
   await page.waitForSelector(".haven-light.is-sound");
-  await page.fill("#haven-tags", "");
-  await page.click("[aria-label='Tags below Game']");
-  await page.locator(".haven-tree-row:has-text('Game') input").click();
-  await page.locator(".haven-tree-row:has-text('Game') input").first().waitFor();
-  await button("Save the tag list").click();
+  await press(page.locator("[aria-label='Tags below Game']"));
+  await press(page.locator(".haven-tree-row:has-text('Game') input").first());
+  await press(button("Save the tag list"));
   await page.waitForSelector("text=Set on this page.");
   assert.equal(await page.locator(".haven-steps .is-done").count(), 2);
   await picture("set-up");
 
-  await open(`/scenes/${SCENE}`);
-  await page.click("[data-rb-event-key=haven-vlm]");
-  await button("Tag this scene now").click();
+  const { duration, basename } = await scene();
+  if (PAGES) {
+    await press(page.getByText("Choose a scene"));
+    await press(page.locator(`.scene-card a:has-text("${basename}")`).first());
+  } else await page.goto(`${server.url}/scenes/${SCENE}`);
+  await press(page.locator("#operation-menu"));
+  await press(page.locator(".dropdown-menu >> text=Tag with VLM…"));
+  await page.waitForSelector(".modal:has-text('Adds tags and markers')");
+  await picture("dialogue");
+  await press(page.locator(".modal").getByRole("button", { name: "Start", exact: true }));
+  await press(page.locator(".modal").getByRole("button", { name: "Close", exact: true }));
   await page.waitForSelector(".haven-ring.is-running", { state: "attached" });
+  await press(page.locator("[data-rb-event-key=haven-vlm]"));
+  await picture("running");
   await page.waitForSelector(".haven-row");
   await page.waitForSelector(".haven-ring:not(.is-running)", { state: "attached" });
-  const found = (await markers()).length;
-  assert.ok(found > 0);
-  do await page.keyboard.press("j");
-  while (!/marker in Stash/.test(await page.textContent(".haven-title")));
+
+  const { markers: found } = await scene();
+  assert.ok(found.length > 1);
+  const [other, wrong] = [...found].sort((one, two) => two.end_seconds - two.seconds - one.end_seconds + one.seconds);
+  await choose(wrong, duration);
   await page.waitForFunction(() => [...document.querySelectorAll(".haven-frame img")].some((one) => one.naturalWidth > 100));
   await picture("scene");
-  await page.locator(".haven-buttons button:has-text('Wrong')").click();
-  await untilMarkers(found - 1);
+  await press(button("Wrong"));
+  await until((now) => !now.some(({ id }) => id === wrong.id));
   await page.waitForSelector(".haven-title:has-text('called wrong')");
   await picture("wrong");
-  await page.keyboard.press("u");
-  await untilMarkers(found);
-  await page.waitForSelector(".haven-title:has-text('marker in Stash')");
 
-  await open("/plugins/haven-vlm/queue");
+  await choose(other, duration);
+  await press(button("Adjust"));
+  const [start, end] = await Promise.all(["start", "end"].map((one) => page.locator(`.haven-handle.is-${one}`).boundingBox()));
+  const length = end.x - start.x - start.width;
+  await press(page.locator(".haven-handle.is-end"), { x: 0.2, dx: -length / 3 });
+  await picture("adjust");
+  await press(button("Done"));
+  const near = (one, seconds) => Math.abs(one.end_seconds - seconds) < 0.3;
+  const third = other.end_seconds - (other.end_seconds - other.seconds) / 3;
+  const adjusted = (now) => now.some((one) => one.seconds === other.seconds && Math.abs(one.end_seconds - third) < 1);
+  await until((now) => now.length === found.length - 1 && adjusted(now));
+  await page.waitForSelector(".haven-title:has-text('adjusted by you')");
+  await press(button("Undo"));
+  await until((now) => now.some((one) => one.seconds === other.seconds && near(one, other.end_seconds)));
+  await page.waitForSelector(".haven-status:has-text('Saved')");
+  await press(button("Undo"));
+  await until((now) => now.length === found.length);
+  assert.equal(await page.locator(".haven-tab [role=alert]").count(), 0);
+});
+
+test("what was done can be read on the plugin's page", async () => {
+  await press(page.locator(".haven-nav:visible").first());
+  await press(page.locator(".haven-page nav >> text=Queue"));
   await page.waitForSelector("text=Nothing failed.");
   await picture("queue");
-  await page.click(".haven-page >> text=Runs");
-  await page.click(".haven-fold-title:has-text('Tag Videos')");
+  await press(page.locator(".haven-page nav >> text=Runs"));
+  await press(page.locator(".haven-fold-title:has-text('Tag Videos')").first());
   await page.waitForSelector(".haven-items a");
   await picture("runs");
-  await page.click(".haven-page nav >> text=Tags");
+  await press(page.locator(".haven-page nav >> text=Tags"));
   await page.waitForSelector(".haven-results td");
   await picture("tags");
   assert.equal(await page.locator(".haven-page [role=alert]").count(), 0);
