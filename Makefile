@@ -79,9 +79,10 @@ docs: .venv/.ready ## rewrites what the docs show that follows from the code, an
 	$(BIN)/python -m tools.draw_search
 	$(BIN)/python -m tools.draw_report
 
-screenshots: .venv/.ready ## pictures of the pages in a browser, in dist/screenshots; STASH_BINARY=PATH takes them in a real Stash
+screenshots: .venv/.ready ## pictures of the pages in a browser, in dist/screenshots; STASH_BINARY=PATH takes them in a real Stash, and those of the docs
 	mkdir -p dist/screenshots
 	SCREENSHOTS=$(CURDIR)/dist/screenshots $(BIN)/python -m pytest -q $(if $(STASH_BINARY),tests/stash/test_pages.py,tests/end_to_end/test_first_visit.py)
+	$(if $(STASH_BINARY),$(BIN)/python -m tools.draw_pages)
 
 check-wheels: .venv/.ready ## every run-time dependency has wheels for Alpine and Debian, x86-64 and arm64, and all fit in 300 MB
 	$(BIN)/python -m tools.check_wheels

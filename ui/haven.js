@@ -132,19 +132,24 @@
    */
   const start = (kind, ids) => load("app/start.js").then((module) => module.open(shell, kind, ids));
 
-  // The scene: a tab, and an entry in the "…" menu.
-  append("ScenePage.Tabs", ({ scene }) =>
-    scene ? h(Bootstrap.Nav.Item, { key: KEY }, h(Bootstrap.Nav.Link, { eventKey: KEY }, "VLM")) : null,
+  // The scene: a tab, and an entry in the "…" menu. Other plugins hand nothing but children to the
+  // parts of the page; what the page itself got is known by then.
+  /** @type {import("./plugin-api").ScenePageProps} */
+  let scenePage = {};
+  const whole = (/** @type {any} */ props) => (props.scene ? props : scenePage);
+  append("ScenePage.Tabs", (props) =>
+    whole(props).scene ? h(Bootstrap.Nav.Item, { key: KEY }, h(Bootstrap.Nav.Link, { eventKey: KEY }, "VLM")) : null,
   );
-  append("ScenePage.TabContent", ({ scene, setTimestamp }) =>
-    scene
+  append("ScenePage.TabContent", (props) => {
+    const { scene, setTimestamp } = whole(props);
+    return scene
       ? h(
           Bootstrap.Tab.Pane,
           { key: KEY, eventKey: KEY, mountOnEnter: true, unmountOnExit: true },
           h(Safe, { module: "app/tab.js", key: scene.id, scene, setTimestamp }),
         )
-      : null,
-  );
+      : null;
+  });
 
   /**
    * Return the tree with one more entry in the menu that belongs to the toggle `operation-menu`;
@@ -172,7 +177,8 @@
     return React.cloneElement(node, {}, ...(Array.isArray(changed) ? changed : [changed]));
   }
   api.patch.after("ScenePage", (...args) => {
-    const { scene } = first(args);
+    scenePage = first(args);
+    const { scene } = scenePage;
     if (!scene) return last(args);
     const entry = h(
       Bootstrap.Dropdown.Item,

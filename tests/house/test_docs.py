@@ -15,6 +15,7 @@ import pytest
 
 from haven.settings.settings import Settings
 from sandbox.videos import VideoSpec, generate
+from tools import draw_pages
 from tools.draw_search import picture
 from tools.generated_docs import PAGES, rewritten
 from vlm_engine.testing import Behaviour, SandboxVLM
@@ -106,6 +107,14 @@ def test_the_picture_of_a_search_can_be_drawn_and_is_there():
     for text in (drawn, drawing):
         assert text.count("<circle") > 100
         assert "Foul" in text
+
+
+def test_pictures_of_the_pages_are_three_small_ones():
+    sizes = {path.stem: path.stat().st_size for path in draw_pages.SHOWN.iterdir()}
+    assert sorted(sizes) == sorted(draw_pages.PICTURES)
+    assert max(sizes.values()) <= draw_pages.MOST_BYTES
+    shown = "".join((ROOT / page).read_text(encoding="utf-8") for page in ALL_PAGES)
+    assert [name for name in sizes if f"pictures/{name}.webp" not in shown] == []
 
 
 @pytest.mark.parametrize("page", ALL_PAGES)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from sandbox.plugin import install
 from sandbox.real_stash import RealStash, WatchedJob
@@ -184,3 +185,12 @@ def configure(arena: Arena, endpoint: SandboxVLM) -> Callable[..., None]:
         arena.stash.configure(PLUGIN, page)
 
     return save
+
+
+@pytest.fixture
+def pages(arena: Arena) -> str:
+    """The address of a Stash that has its web pages."""
+    reply = requests.get(f"{arena.stash.url}/", timeout=10)
+    if 'id="root"' not in reply.text:
+        pytest.skip("this binary was built without Stash's web pages")
+    return arena.stash.url

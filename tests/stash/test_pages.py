@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-import requests
-
 from tests.stash.conftest import TAGS
 from tests.ui.programs import chromium, node
 
 _UPDATE = "mutation($input: TagUpdateInput!) { tagUpdate(input: $input) { id } }"
-
-
-@pytest.fixture
-def pages(arena):
-    """The address of a Stash that has its web pages."""
-    reply = requests.get(f"{arena.stash.url}/", timeout=10)
-    if 'id="root"' not in reply.text:
-        pytest.skip("this binary was built without Stash's web pages")
-    return arena.stash.url
 
 
 def test_a_first_visit_ends_at_a_corrected_scene(arena, pages, endpoint):

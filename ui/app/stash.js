@@ -69,12 +69,22 @@ async function send(shell, one, signal) {
   const client = shell.api.utils.StashService.getClient();
   const work = () => client.mutate({ mutation, variables, context, fetchPolicy: "no-cache" });
   /** @type {BatchReply | null | undefined} */
-  const batch = (await inTurn(work)).data?.runPluginOperation;
+  const batch = (await inTurn(work).catch(refused)).data?.runPluginOperation;
   if (!batch) throw new CallError("unexpected", texts.noReply);
   if (!batch.ok) throw new CallError(batch.code, batch.message);
   const [reply] = batch.replies;
   if (!reply.ok) throw new CallError(reply.code, reply.message);
   return reply.value;
+}
+
+/**
+ * Say that the plugin could not run, where Stash answered with an error.
+ * @param {any} error
+ * @returns {never}
+ */
+function refused(error) {
+  if (error.networkError || error.name === "AbortError") throw error;
+  throw new CallError("unexpected", texts.notRun(error.message));
 }
 
 /**

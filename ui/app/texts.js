@@ -47,6 +47,8 @@ export const texts = {
   failure: (/** @type {string} */ code, /** @type {string} */ message) => codes[code] ?? message,
   changed: "The scene was changed meanwhile. What is shown is new; decide again.",
   noReply: "The plugin did not answer. Check that its Python works: run the task Check Set-up.",
+  notRun: (/** @type {string} */ error) =>
+    `The plugin could not run: ${error}. Stash's log says why; often it is the Python path on Stash's settings page “System”.`,
   found: (/** @type {number} */ tags, /** @type {number} */ moments) =>
     `${many(tags, "tag")}, ${many(moments, "moment")}`,
   moments: (/** @type {number} */ count) => many(count, "moment"),
