@@ -255,7 +255,7 @@
     const turn = task?.progress == null ? 25 : Math.max(5, Math.round(task.progress * 100));
     return h(
       ReactRouterDOM.Link,
-      { className: "haven-nav nav-utility btn minimal", to: ROUTE, title: text, "aria-label": text },
+      { className: "haven-nav nav-utility minimal btn btn-primary", to: ROUTE, title: text, "aria-label": text },
       h(
         "svg",
         { viewBox: "0 0 24 24", width: 22, height: 22, className: task ? "haven-ring is-running" : "haven-ring", "aria-hidden": true },
@@ -272,7 +272,7 @@
     const rest = last(args)(props);
     if (props.pluginID !== PLUGIN_ID) return rest;
     const link = h(ReactRouterDOM.Link, { to: ROUTE, className: "btn btn-secondary" }, "Open Haven VLM Connector");
-    return h(React.Fragment, null, h("div", { className: "haven-block" }, link), rest);
+    return h(React.Fragment, null, h("div", { className: "haven-block haven-in-settings" }, link), rest);
   });
 
   api.register.route(ROUTE, () => h(Safe, { module: "app/page.js" }));

@@ -10,7 +10,7 @@ const { React } = api;
 const h = React.createElement;
 const useSprites = api.hooks.useSpriteInfo ?? (() => null);
 const WIDTH = 320;
-const SHOWN = 112;
+const SHOWN = 104;
 const MOST_KEPT = 400;
 const WAIT_MS = 250;
 
