@@ -16,7 +16,7 @@ def test_each_view_shows_within_a_second_of_its_data(binary, pages, endpoint, tm
     with RealStash(binary, tmp_path) as stash:
         furnish(stash, short_video(1))
         stash.configure(PLUGIN, {"endpoint": endpoint.url, "tagNames": ", ".join(TAGS)})
-        queue, tagged = (int(stash.tag(name)) for name in ("VLM_TagMe", "VLM_Tagged"))
+        queue, tagged, ours = (int(stash.tag(one)) for one in ("VLM_TagMe", "VLM_Tagged", "VLM"))
         with Rows(stash.folder / "stash.sqlite") as rows:
             groups = rows.tags(f"Group {number}" for number in range(40))
             tags = rows.tags(f"Event {number}" for number in range(1960))
@@ -24,6 +24,6 @@ def test_each_view_shows_within_a_second_of_its_data(binary, pages, endpoint, tm
             rows.scenes(20_000, 1800.0, tags)
             rows.scenes(300, 1800.0, [queue, *tags[:2]])
             (busy,) = rows.scenes(1, 10_000.0, [tagged, *tags[:2]])
-            rows.markers(busy, tags[:51], 5_000, 2.0)
+            rows.markers(busy, tags[:51], ours, 5_000, 2.0)
             rows.images(300)
         node("--test", "scale", CHROMIUM=path, PAGES=stash.url, SCENE=str(busy))

@@ -47,7 +47,7 @@ test("2,000 tags are there in the tree", () => shown("tag tree", "tag_tree", "/"
 test("the queue says what waits of 20,000 scenes", () => shown("queue", "status", "/", "text=/300 scenes/", tab("queue")));
 test("the queue says how long 300 scenes take", () => shown("forecast", "forecast", "/", ".haven-findings", tab("queue")));
 test("runs are there", () => shown("runs", "runs", "/", "text=/No run yet|Runs, the newest/", tab("runs")));
-test("the results of tags are there", () => shown("tags", "tag_results", "/", ".haven-page table, .haven-page >> text=No tag", tab("tags")));
+test("the results of tags are there", () => shown("tags", "tag_results", "/", ".haven-page table", tab("tags")));
 test("5,000 markers of a scene are drawn", () =>
   shown("timeline", "scene", `/scenes/${SCENE}`, ".haven-row", (page) => page.click("[data-rb-event-key=haven-vlm]")));
 after(() => FIGURES && writeFileSync(FIGURES, JSON.stringify(figures, null, 1)));
