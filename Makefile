@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test torture check lint types imports docs plugin release screenshots bench-tagging bench-search bench-video bench-pool bench-images bench-store bench-forecast check-wheels clean
+.PHONY: help demo test torture check lint types imports docs plugin release screenshots bench-tagging bench-search bench-video bench-pool bench-images bench-store bench-forecast lock check-wheels clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -84,7 +84,10 @@ screenshots: .venv/.ready ## pictures of the pages in a browser, in dist/screens
 	SCREENSHOTS=$(CURDIR)/dist/screenshots $(BIN)/python -m pytest -q $(if $(STASH_BINARY),tests/stash/test_pages.py,tests/end_to_end/test_first_visit.py)
 	$(if $(STASH_BINARY),$(BIN)/python -m tools.draw_pages)
 
-check-wheels: .venv/.ready ## every run-time dependency has wheels for Alpine and Debian, x86-64 and arm64, and all fit in 300 MB
+lock: .venv/.ready ## rewrites requirements.lock: the newest versions that requirements.txt allows, with hashes; needs Python 3.11
+	$(BIN)/python -m tools.lock
+
+check-wheels: .venv/.ready ## requirements.lock has wheels for every Python and platform, the index has the same, and all fit in 300 MB
 	$(BIN)/python -m tools.check_wheels
 
 clean: ## removes what the targets above made

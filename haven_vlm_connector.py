@@ -17,20 +17,42 @@ if "" in _path.split(os.pathsep):
         _here = ""
     sys.path[1:] = [part for part in sys.path[1:] if part not in ("", _here)]
 
+_HOW = "and name it in Stash's settings: System, Python Executable Path."
+_refusal = ""
 if sys.version_info < (3, 11):  # noqa: UP036
-    import json
-
-    _told = (  # noqa: UP032
+    _refusal = (  # noqa: UP032
         "The plugin needs Python 3.11 or later; this is {} ({}). Install a later one, "
-        "and name it in Stash's settings:"
-        " System, Python Executable Path."
-    ).format(sys.version.split()[0], sys.executable)
+    ).format(sys.version.split()[0], sys.executable) + _HOW
+else:
+    _lacking = []
+    # Some Pythons are installed or built without them. What is heavy is not imported to find out.
+    for _part in ("zlib", "_ssl", "_sqlite3", "_ctypes", "unicodedata", "asyncio", "logging"):
+        try:
+            if _part in ("asyncio", "logging"):
+                import importlib.util
+
+                if importlib.util.find_spec(_part) is None:
+                    _lacking.append(_part)
+            else:
+                __import__(_part)
+        except ImportError:
+            _lacking.append(_part.lstrip("_"))
+    if _lacking:
+        _refusal = (  # noqa: UP032
+            "Python {} ({}) is not complete: it lacks {}. Install all of it (Debian: apt install "
+            "python3 python3-venv python3-pip; Alpine: apk add python3 py3-pip; a Python that you "
+            "built: with the headers of OpenSSL, SQLite, libffi and zlib), or install another one "
+        ).format(sys.version.split()[0], sys.executable, ", ".join(_lacking)) + _HOW
+
+if _refusal:
     if len(sys.argv) > 1:
-        sys.stderr.write(_told + "\n")
+        sys.stderr.write(_refusal + "\n")
         sys.exit(2)
     sys.stdin.read()
-    sys.stderr.write("\x01e\x02" + _told + "\n")
-    sys.stdout.write(json.dumps({"error": _told}))
+    sys.stderr.write("\x01e\x02" + _refusal + "\n")
+    # Without json, which may be lacking, too.
+    _text = _refusal.replace("\\", "\\\\").replace('"', '\\"')
+    sys.stdout.write('{"error": "' + _text + '"}')
     sys.exit(1)
 
 from haven.tasks.entry import main, run_for_stash  # noqa: E402

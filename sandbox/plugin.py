@@ -19,6 +19,7 @@ PLUGIN_ID = "ahavenvlmconnector"
 PARTS = (
     f"{PLUGIN_ID}.yml",
     "requirements.txt",
+    "requirements.lock",
     "LICENSE",
     "README.md",
     "CHANGELOG.md",

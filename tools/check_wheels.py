@@ -1,92 +1,87 @@
-"""Checks that every run-time dependency installs from wheels wherever Stash runs, and how much
-room all of them take.
+"""Checks that ``requirements.lock`` has a wheel for every Python and platform that the plugin runs
+on, that the package index has the same files, and how much room all of them take.
 
 Needs the package registry. Run it by ``make check-wheels``.
 """
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from packaging import tags
+
+from haven.setup.requirements import read_lock, read_requirements
+from tools.lock import LOCK, PYTHONS, REQUIREMENTS, text_of
+
 MOST_MB = 300
 PLATFORMS = {
-    "Alpine (musl)": ("musllinux_1_2_{arch}", "musllinux_1_1_{arch}"),
-    "Debian (glibc)": ("manylinux_2_28_{arch}", "manylinux_2_17_{arch}", "manylinux2014_{arch}"),
+    "Debian, x86-64": [*(f"manylinux_2_{minor}_x86_64" for minor in range(28, 16, -1))],
+    "Debian, arm64": [*(f"manylinux_2_{minor}_aarch64" for minor in range(28, 16, -1))],
+    "Alpine, x86-64": ["musllinux_1_2_x86_64", "musllinux_1_1_x86_64"],
+    "Alpine, arm64": ["musllinux_1_2_aarch64", "musllinux_1_1_aarch64"],
+    "Windows, x86-64": ["win_amd64"],
+    "macOS 14, arm64": [*tags.mac_platforms((14, 0), "arm64")],
+    "macOS 14, x86-64": [*tags.mac_platforms((14, 0), "x86_64")],
 }
-ARCHITECTURES = ("x86_64", "aarch64")
-PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 
 
 def main() -> int:
-    """Prints a line per platform and the size of an installation here; 1 when anything is
-    missing or too large.
-    """
-    resolved = all(
-        _resolves(system, [tag.format(arch=arch) for tag in tags], python)
-        for system, tags in PLATFORMS.items()
-        for arch in ARCHITECTURES
-        for python in PYTHONS
+    """Print what is wrong, and the size of an installation here; return 1 if anything is."""
+    faults = [*faults_of_lock(), *_faults_of_index()]
+    for fault in faults:
+        _say(fault)
+    return 0 if _fits() and not faults else 1
+
+
+def faults_of_lock() -> Iterator[str]:
+    """Yield what the lock file lacks, by itself and beside ``requirements.txt``."""
+    packages = {package.name: package for package in read_lock(LOCK)}
+    for requirement in read_requirements(REQUIREMENTS):
+        package = packages.get(requirement.name)
+        if package is None or not requirement.allows(package.version):
+            yield f"{LOCK.name} has {package}, and {REQUIREMENTS.name} wants {requirement}"
+    for python in PYTHONS:
+        for platform in PLATFORMS:
+            wanted = tags_of_pip(python, platform)
+            for package in packages.values():
+                if not package.has_wheel_for(wanted):
+                    yield f"{package} has no wheel for Python {python} on {platform}"
+
+
+def tags_of_pip(python: str, platform: str) -> set[str]:
+    """Return the tags of the wheels that are installed there."""
+    version = tuple(map(int, python.split(".")))
+    name, platforms = f"cp{python.replace('.', '')}", PLATFORMS[platform]
+    found = chain(
+        tags.cpython_tags(version, platforms=platforms),
+        tags.compatible_tags(version, name, platforms),
     )
-    return 0 if resolved & _fits() else 1
+    return set(map(str, found))
 
 
-def _resolves(system: str, platforms: list[str], python: str) -> bool:
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.json"
-        platforms_wanted = [part for platform in platforms for part in ("--platform", platform)]
-        run = _pip(
-            "--dry-run",
-            "--report",
-            str(report),
-            "--target",
-            folder,
-            "--python-version",
-            python,
-            *platforms_wanted,
-        )
-        label = f"{system}, {platforms[0].split('_', 3)[-1]}, Python {python}"
-        if run.returncode:
-            _say(f"{label}: FAILS: {run.stderr.strip().splitlines()[-1]}")
-            return False
-        wheels = json.loads(report.read_text())["install"]
-        _say(f"{label}: {len(wheels)} wheels")
-        return True
+def _faults_of_index() -> Iterator[str]:
+    lock = LOCK.read_text(encoding="utf-8")
+    for package in read_lock(LOCK):
+        if text_of(package.name, package.version) not in lock:
+            yield f"{package}: the index has other wheels than {LOCK.name}"
 
 
 def _fits() -> bool:
     with tempfile.TemporaryDirectory() as folder:
-        run = _pip("--target", folder)
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--ignore-installed"]
+        command += ["--disable-pip-version-check", "--only-binary", ":all:", "--target", folder]
+        run = subprocess.run([*command, "--require-hashes", "-r", str(LOCK)], check=False)
         if run.returncode:
-            _say(f"installing here: FAILS: {run.stderr.strip().splitlines()[-1]}")
             return False
-        size_mb = (
-            sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()) / 1e6
-        )
-    _say(f"installed: {size_mb:.0f} MB of at most {MOST_MB} MB")
+        sizes = (path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+        size_mb = sum(sizes) / 1e6
+    _say(f"{len(read_lock(LOCK))} packages, installed: {size_mb:.0f} MB of at most {MOST_MB} MB")
     return size_mb <= MOST_MB
-
-
-def _pip(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--ignore-installed",
-    ]
-    return subprocess.run(
-        [*command, "--only-binary", ":all:", *arguments, "-r", str(ROOT / "requirements.txt")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def _say(line: str) -> None:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import importlib.util
-import json
 import logging
 import os
-import re
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
-from haven.setup import SetupError, processes
+from haven.setup import SetupError, dep_manager
 from haven.setup.environment import Environment
+from haven.setup.pip import explain
 from haven.setup.requirements import Requirement, lacking, read_requirements
 
 _log = logging.getLogger(__name__)
@@ -53,9 +50,15 @@ def ensure_dependencies(
     """
     file = plugin_dir / "requirements.txt"
     wanted = read_requirements(file)
+    environment = Environment.for_this_python(data_dir, file)
+    is_replaced = os.environ.get(_GUARD) == str(os.getpid())
+    if is_replaced and environment.is_complete:  # what PYTHONPATH shows may be older
+        _put_in_front([str(environment.packages)])
     missing = lacking(wanted)
     if not missing:
         return
+    if is_replaced:
+        _report_damage(environment, missing)
     _log.debug("Not here, or not at a version that will do: %s", ", ".join(map(str, missing)))
     if data_dir.resolve().is_relative_to(plugin_dir.resolve()):
         raise SetupError(
@@ -63,35 +66,51 @@ def ensure_dependencies(
             "Name another folder."
         )
     try:
-        environment = Environment.for_this_python(data_dir, file)
-        _refuse_to_turn_in_circles(environment, missing)
-        if not environment.is_complete and not may_install:
-            _require_dep_manager(wanted, data_dir, file)
-            return
-        if not environment.is_complete and _from_dep_manager(wanted, data_dir, file):
-            return
-        environment.build()
-        environment.note_use()
-        if environment.is_venv and may_reexecute:
-            _reexecute(environment, stdin, sys.orig_argv[1:] if argv is None else argv)
-        _put_in_front([str(environment.packages)])
+        if environment.is_complete or may_install:
+            is_given = not environment.is_complete and _from_dep_manager(wanted, data_dir, file)
+            if not is_given:
+                _use(environment, stdin, argv, may_reexecute)
+        else:
+            _require_dep_manager(wanted, data_dir, environment)
     except OSError as error:
-        raise SetupError(
-            f"The packages that the plugin needs cannot be installed in {data_dir}: {error}"
-        ) from error
-    _check(environment, lacking(wanted))
+        raise SetupError(explain(error, environment.folder.parent)) from error
+    missing = lacking(wanted)
+    if missing:
+        _report_damage(environment, missing)
 
 
-def _require_dep_manager(wanted: Sequence[Requirement], data_dir: Path, file: Path) -> None:
-    if not _known_to_dep_manager(wanted, data_dir, file):
+def _use(
+    environment: Environment,
+    stdin: bytes | None,
+    argv: Sequence[str] | None,
+    may_reexecute: bool,
+) -> None:
+    """Build the environment if needed, and go on in it."""
+    environment.build()
+    environment.note_use()
+    if environment.is_venv and may_reexecute:
+        _reexecute(environment, stdin, sys.orig_argv[1:] if argv is None else argv)
+    _put_in_front([str(environment.packages)])
+
+
+def _require_dep_manager(
+    wanted: Sequence[Requirement], data_dir: Path, environment: Environment
+) -> None:
+    if _known_to_dep_manager(wanted, data_dir, environment.requirements):
+        return
+    if environment.is_being_built:
         raise NotInstalledError(
-            "The Python packages that the plugin needs are not installed yet. Start the task Check "
-            "Set-up once: it installs them, which takes a few minutes."
+            "A task is installing the Python packages that the plugin needs, which takes a few "
+            "minutes. Try again when it has finished."
         )
+    raise NotInstalledError(
+        "The Python packages that the plugin needs are not installed yet. Start the task Check "
+        "Set-up once: it installs them, which takes a few minutes."
+    )
 
 
 def _known_to_dep_manager(wanted: Sequence[Requirement], data_dir: Path, file: Path) -> bool:
-    known = _recall(data_dir, file)
+    known = dep_manager.recall(data_dir, file)
     _put_in_front(known)
     return bool(known) and not lacking(wanted)
 
@@ -99,9 +118,9 @@ def _known_to_dep_manager(wanted: Sequence[Requirement], data_dir: Path, file: P
 def _from_dep_manager(wanted: Sequence[Requirement], data_dir: Path, file: Path) -> bool:
     if _known_to_dep_manager(wanted, data_dir, file):
         return True
-    if not _can_install():
+    if not dep_manager.can_install():
         return False
-    _put_in_front(_install_by_dep_manager(wanted, data_dir, file))
+    _put_in_front(dep_manager.install(wanted, data_dir, file))
     return not lacking(wanted)
 
 
@@ -110,30 +129,24 @@ def _put_in_front(folders: Iterable[str]) -> None:
     importlib.invalidate_caches()
 
 
-def _refuse_to_turn_in_circles(environment: Environment, missing: Sequence[Requirement]) -> None:
-    """Raise if this process was replaced already. It keeps its number, so only it finds its number
-    in the guard.
-    """
-    if os.environ.get(_GUARD) == str(os.getpid()):
-        _check(environment, missing)
-
-
-def _check(environment: Environment, missing: Sequence[Requirement]) -> None:
-    if missing:
-        environment.spoil()
-        raise SetupError(
-            f"The packages in {environment.folder} are damaged: {', '.join(map(str, missing))} "
-            "cannot be found."
-            " Start the task again; they are then installed anew."
-        )
+def _report_damage(environment: Environment, missing: Sequence[Requirement]) -> NoReturn:
+    environment.spoil()
+    raise SetupError(
+        f"The packages in {environment.folder} are damaged: {', '.join(map(str, missing))} "
+        "cannot be found."
+        " Start the task again; they are then installed anew."
+    )
 
 
 def _reexecute(environment: Environment, stdin: bytes | None, argv: Sequence[str]) -> None:
     """Replace this process. Return if the system does not allow it (as on a disk mounted
     ``noexec``).
     """
+    # PYTHONHOME is of the Python that is left: it would hide the environment's packages.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONHOME"}
+    env[_GUARD] = str(os.getpid())
     if stdin is not None:
-        with tempfile.TemporaryFile() as file:
+        with tempfile.TemporaryFile(dir=environment.folder) as file:
             file.write(stdin)
             file.seek(0)
             os.dup2(file.fileno(), 0)
@@ -141,109 +154,6 @@ def _reexecute(environment: Environment, stdin: bytes | None, argv: Sequence[str
     sys.stderr.flush()
     python = str(environment.python)
     try:
-        os.execve(python, [python, *argv], {**os.environ, _GUARD: str(os.getpid())})
+        os.execve(python, [python, *argv], env)
     except OSError as error:
         _log.debug("%s cannot be run (%s); its packages are imported from here.", python, error)
-
-
-_log = logging.getLogger(__name__)
-_LIMIT_S = 1800.0
-# It takes no ranges. These versions are within those of requirements.txt, and have wheels for every
-# Python since 3.11.
-PINNED = {
-    "aiohttp": "3.14.5",
-    "av": "18.1.0",
-    "numpy": "2.4.6",
-    "pillow": "13.0.0",
-    "pybase64": "1.5.1",
-    "pydantic": "2.14.3",
-    "pyyaml": "6.0.3",
-    "stashapp-tools": "0.2.59",
-}
-# Runs in a process of its own: whatever it raises or prints, and however it ends, it takes nothing
-# down with it.
-_SCRIPT = """
-import json, sys
-before = set(sys.path)
-from PythonDepManager import ensure_import
-ensure_import(*sys.argv[2:])
-with open(sys.argv[1], "w", encoding="utf-8") as file:
-    json.dump([folder for folder in sys.path if folder not in before], file)
-"""
-
-
-def _can_install() -> bool:
-    """Return True if PythonDepManager is there, and the git and pip that it runs."""
-    modules = all(importlib.util.find_spec(module) for module in ("PythonDepManager", "pip"))
-    return modules and shutil.which("git") is not None
-
-
-def _recall(data_dir: Path, requirements: Path) -> list[str]:
-    """Return the folders it gave last time for the same requirements; empty if there were none."""
-    try:
-        folders = json.loads(_memory(data_dir, requirements).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    return (
-        [folder for folder in folders if isinstance(folder, str) and Path(folder).is_dir()]
-        if isinstance(folders, list)
-        else []
-    )
-
-
-def _install_by_dep_manager(
-    wanted: Sequence[Requirement], data_dir: Path, requirements: Path
-) -> list[str]:
-    """Let it install ``wanted``, and return the folders to import from; empty, with a line in the
-    log, if it failed.
-    """
-    memory = _memory(data_dir, requirements)
-    memory.parent.mkdir(parents=True, exist_ok=True)
-    memory.unlink(missing_ok=True)
-    _log.info(
-        "PythonDepManager installs the packages that the plugin needs. This happens once, and "
-        "takes a few minutes."
-    )
-    command = [
-        sys.executable,
-        "-P",
-        "-c",
-        _SCRIPT,
-        str(memory),
-        *(_spec(requirement) for requirement in wanted),
-    ]
-    outcome = processes.run(command, _report, limit_s=_LIMIT_S)
-    folders = _recall(data_dir, requirements)
-    if outcome.status != 0 or not folders:
-        said = (
-            _unframed(outcome.last_lines[-1])
-            if outcome.last_lines
-            else f"it ended with {outcome.status}"
-        )
-        _log.warning(
-            "PythonDepManager could not install the packages (%s); the plugin does it itself.", said
-        )
-        return []
-    return folders
-
-
-def _memory(data_dir: Path, requirements: Path) -> Path:
-    fingerprint = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()[:12]
-    return data_dir / "python" / f"PythonDepManager-{fingerprint}.json"
-
-
-def _spec(requirement: Requirement) -> str:
-    package = (
-        f"{requirement.name}=={PINNED[requirement.name]}"
-        if requirement.name in PINNED
-        else requirement.name
-    )
-    return f"{requirement.import_name}:{package}"
-
-
-def _report(line: str) -> None:
-    _log.info("%s", _unframed(line))
-
-
-def _unframed(line: str) -> str:
-    return re.sub(r"^\x01.\x02\s*", "", line)

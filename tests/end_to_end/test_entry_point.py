@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from haven.setup.requirements import fingerprint
 from sandbox.plugin import install
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -156,6 +157,17 @@ def test_an_older_python_says_which_one_is_needed(plugin, python):
     assert (typed.returncode, typed.stderr.rstrip()) == (2, error)
 
 
+@pytest.mark.parametrize("part", ["_ssl", "_sqlite3", "_ctypes", "asyncio"])
+def test_an_incomplete_python_says_what_it_lacks(plugin, tmp_path, part):
+    (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.modules[{part!r}] = None\n")
+    done = run(plugin, sent=request(), PYTHONPATH=str(tmp_path))
+    error = json.loads(done.stdout)["error"]
+    assert f"is not complete: it lacks {part.lstrip('_')}. Install all of it" in error
+    assert (done.returncode, done.stderr.rstrip()) == (1, f"\x01e\x02{error}")
+    typed = run(plugin, *HELP, PYTHONPATH=str(tmp_path))
+    assert (typed.returncode, typed.stderr.rstrip()) == (2, error)
+
+
 # --- whose modules are imported ---
 
 
@@ -217,8 +229,8 @@ def test_another_engine_of_a_dependency_manager_is_not_imported(plugin, tmp_path
     requirements = plugin / "requirements.txt"
     with requirements.open("a") as file:
         file.write("haven-tiny-foul>=1\n")
-    content = requirements.read_bytes() + sys.version.encode()
-    name = f"PythonDepManager-{hashlib.sha256(content).hexdigest()[:12]}.json"
+    python = hashlib.sha256(sys.version.encode()).hexdigest()[:4]
+    name = f"PythonDepManager-{fingerprint(requirements)}-{python}.json"
     remembered = tmp_path / "data" / "python" / name
     remembered.parent.mkdir(parents=True)
     remembered.write_text(json.dumps([str(shared)]))

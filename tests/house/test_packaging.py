@@ -20,6 +20,8 @@ import yaml
 import vlm_engine
 from sandbox.plugin import install
 from sandbox.videos import VideoSpec, generate
+from tools.check_wheels import faults_of_lock
+from tools.lock import LOCK
 from vlm_engine.testing import Behaviour, SandboxVLM
 from vlm_engine.testing.threads import running
 
@@ -48,6 +50,12 @@ def test_the_engine_needs_what_the_plugin_needs_and_no_more():
     engine = requirements(PROJECT["project"]["dependencies"])
     assert {re.split(r"[<>=]", line)[0] for line in plugin - engine} == ONLY_THE_PLUGIN
     assert engine < plugin
+
+
+def test_the_lock_has_a_wheel_for_every_python_and_platform():
+    assert [*faults_of_lock()] == []
+    lock = LOCK.read_text(encoding="utf-8")
+    assert lock.count(".whl\n") == lock.count("--hash=sha256:") > 300
 
 
 def test_every_link_of_the_plugin_leads_to_something_in_it(tmp_path):
