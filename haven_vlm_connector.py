@@ -24,21 +24,19 @@ if sys.version_info < (3, 11):  # noqa: UP036
         "The plugin needs Python 3.11 or later; this is {} ({}). Install a later one, "
     ).format(sys.version.split()[0], sys.executable) + _HOW
 else:
-    _lacking = []
-    # Some Pythons are installed or built without them. What is heavy is not imported to find out.
-    for _part in ("zlib", "_ssl", "_sqlite3", "_ctypes", "unicodedata", "asyncio", "logging"):
-        try:
-            if _part in ("asyncio", "logging"):
-                import importlib.util
+    import importlib.util
 
-                if importlib.util.find_spec(_part) is None:
-                    _lacking.append(_part)
-            else:
-                __import__(_part)
+    _lacking = []
+    # Some Pythons are installed or built without them.
+    for _part in ("zlib", "_ssl", "_sqlite3", "_ctypes", "unicodedata"):
+        try:
+            __import__(_part)
         except ImportError:
             _lacking.append(_part.lstrip("_"))
+    if importlib.util.find_spec("asyncio") is None:  # importing it takes long
+        _lacking.append("asyncio")
     if _lacking:
-        _refusal = (  # noqa: UP032
+        _refusal = (
             "Python {} ({}) is not complete: it lacks {}. Install all of it (Debian: apt install "
             "python3 python3-venv python3-pip; Alpine: apk add python3 py3-pip; a Python that you "
             "built: with the headers of OpenSSL, SQLite, libffi and zlib), or install another one "
@@ -50,9 +48,13 @@ if _refusal:
         sys.exit(2)
     sys.stdin.read()
     sys.stderr.write("\x01e\x02" + _refusal + "\n")
-    # Without json, which may be lacking, too.
-    _text = _refusal.replace("\\", "\\\\").replace('"', '\\"')
-    sys.stdout.write('{"error": "' + _text + '"}')
+    try:
+        import json
+    except ImportError:
+        pass  # Stash takes plain text as well
+    else:
+        _refusal = json.dumps({"error": _refusal})
+    sys.stdout.write(_refusal)
     sys.exit(1)
 
 from haven.tasks.entry import main, run_for_stash  # noqa: E402
