@@ -221,8 +221,8 @@ def _complaints(lines: Sequence[str]) -> list[str]:
     """Return what a user needs of pip's last lines: its errors, and trouble with the connection."""
     retries = [line for line in lines if line.startswith("WARNING: Retrying")]
     first_error = next((i for i, line in enumerate(lines) if line.startswith("ERROR")), len(lines))
-    shown = [*retries[-1:], *lines[first_error:][:8]] or list(lines[-5:]) or ["nothing"]
-    return [re.sub(r"//[^/\s@]+@", "//…@", line) for line in shown]  # a user and a password
+    quoted = [*retries[-1:], *lines[first_error:][:8]] or list(lines[-5:]) or ["nothing"]
+    return [re.sub(r"//[^/\s@]+@", "//…@", line) for line in quoted]  # a user and a password
 
 
 def _report(line: str) -> None:

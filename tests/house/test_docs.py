@@ -149,6 +149,7 @@ def test_every_message_that_is_explained_exists():
     messages = re.findall(r"^\| `([^`]+)`", page, re.MULTILINE)
     assert len(messages) > 20
     sources = [path for folder in ("vlm_engine", "haven") for path in (ROOT / folder).rglob("*.py")]
+    sources.append(ROOT / "haven_vlm_connector.py")
     lines = "\n".join(path.read_text(encoding="utf-8") for path in sources)
     code = re.sub(r'"\n\s*f?"', "", lines)  # a message may go on in the next line
     for message in messages:
