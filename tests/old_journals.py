@@ -31,8 +31,36 @@ _OF_FIFTH = {
 }
 
 
+def as_sixth_version(db: sqlite3.Connection) -> None:
+    """Take away what the sixth version did not have: judgements about tags of images, what the run
+    said that is judged, and the files of both.
+    """
+    db.execute("ALTER TABLE journal_markers DROP COLUMN tag_name")
+    for table in ("judgements", "evidence"):
+        db.execute(f"DROP INDEX journal_{table}_file")
+    db.execute("DROP INDEX journal_judgements_about")
+    for column in ("kind", "confidence", "threshold", "wording", "file"):
+        db.execute(f"ALTER TABLE journal_judgements DROP COLUMN {column}")
+    db.execute("ALTER TABLE journal_judgements RENAME COLUMN decision TO kind")
+    db.execute("ALTER TABLE journal_judgements RENAME COLUMN item_id TO scene_id")
+    db.execute("CREATE INDEX journal_judgements_of ON journal_judgements (scene_id)")
+    db.execute("ALTER TABLE journal_evidence RENAME TO journal_evidence_7")
+    db.execute(
+        "CREATE TABLE journal_evidence (kind TEXT NOT NULL, item_id TEXT NOT NULL, at REAL NOT"
+        " NULL, item_made REAL NOT NULL DEFAULT 0, evidence BLOB NOT NULL,"
+        " PRIMARY KEY (kind, item_id))"
+    )
+    db.execute(
+        "INSERT INTO journal_evidence SELECT kind, item_id, at, item_made, evidence"
+        " FROM journal_evidence_7"
+    )
+    db.execute("DROP TABLE journal_evidence_7")
+    db.execute("UPDATE journal_schema SET version = 6")
+
+
 def as_fifth_version(db: sqlite3.Connection) -> None:
     """Take away what the fifth version did not have: evidence and judgements."""
+    as_sixth_version(db)
     db.execute("DROP TABLE journal_evidence")
     db.execute("DROP TABLE journal_judgements")
     db.execute("UPDATE journal_schema SET version = 5")
@@ -100,4 +128,5 @@ OLD_VERSIONS = (
     as_third_version,
     as_fourth_version,
     as_fifth_version,
+    as_sixth_version,
 )

@@ -23,6 +23,8 @@ export type Code = "bad_request" | "not_found" | "busy" | "changed" | "settings"
 
 export type KeyState = "set" | "environment" | "none";
 
+export type ItemKind = "scene" | "image" | "gallery";
+
 export type SpanState = "marker" | "below" | "wrong" | "adjusted" | "kept" | "gone";
 
 export type DecisionKind = "keep" | "wrong" | "adjust" | "bring_back";
@@ -30,7 +32,7 @@ export type DecisionKind = "keep" | "wrong" | "adjust" | "bring_back";
 /** Arguments of an operation that takes none. */
 export type Nothing = {};
 
-/** One scene or image. */
+/** One scene, image or gallery. */
 export interface ItemArguments {
   id: string;
 }
@@ -42,7 +44,7 @@ export interface FramesArguments {
   width: number;
 }
 
-/** A person's decision about a stretch of a tag. `new_…`: the stretch that "adjust" sets. */
+/** A person's decision about a stretch of a tag. `new_…`: the stretch that "adjust" sets. Images and galleries have no stretches: the times are 0. */
 export interface Decision {
   kind: DecisionKind;
   tag: string;
@@ -53,16 +55,18 @@ export interface Decision {
   new_end_s?: number | null;
 }
 
-/** Decisions that were made against `revision` of the scene's evidence. */
+/** Decisions that were made against `revision` of the item's evidence. */
 export interface DecideArguments {
-  scene: string;
+  kind: ItemKind;
+  id: string;
   revision: number;
   decisions: Decision[];
 }
 
-/** The scene whose last decision is undone. */
+/** The item whose last decision is undone. */
 export interface UndoArguments {
-  scene: string;
+  kind: ItemKind;
+  id: string;
   revision: number;
 }
 
@@ -159,7 +163,7 @@ export interface SpanEvidence {
   by_person: boolean;
 }
 
-/** A tag's stretches in a scene. `in_stash`: its name there. */
+/** A tag's stretches in a scene. `in_stash`: its name there. A tag of an image or a gallery has one, from 0 to 0. */
 export interface TagEvidence {
   tag: string;
   in_stash: string;
@@ -173,37 +177,21 @@ export interface FrameEvidence {
   tags: ([string, boolean, number | null])[];
 }
 
-/** Everything that is known about a scene. `looked_at` is null where nothing is; `note` says why. `gaps_s`: stretches that could not be seen. */
-export interface SceneEvidence {
-  scene: string;
+/** Everything that is known about an item. `looked_at` is null where nothing is; `note` says why. `gaps_s`: stretches that could not be seen. `effort`: how hard a scene was searched, null if unknown. An image has one frame, at 0 s. */
+export interface ItemEvidence {
+  kind: ItemKind;
+  id: string;
   revision: number;
   title: string;
   duration_s: number;
   looked_at: number | null;
   model: string;
   task: string;
+  effort: number | null;
   tags: TagEvidence[];
   frames: FrameEvidence[];
   gaps_s: [number, number][];
   note: string;
-}
-
-/** A tag that an image was asked about. */
-export interface ImageTag {
-  tag: string;
-  confidence: number | null;
-  present: boolean;
-  state: SpanState;
-}
-
-/** Everything that is known about an image. */
-export interface ImageEvidence {
-  image: string;
-  revision: number;
-  title: string;
-  looked_at: number | null;
-  model: string;
-  tags: ImageTag[];
 }
 
 /** A picture as base64 of a JPEG, or the reason why there is none. */
@@ -339,11 +327,12 @@ export interface TagTree {
 /** Every operation. */
 export interface Operations {
   status: { arguments: Nothing; value: Status };
-  scene: { arguments: ItemArguments; value: SceneEvidence };
-  image: { arguments: ItemArguments; value: ImageEvidence };
+  scene: { arguments: ItemArguments; value: ItemEvidence };
+  image: { arguments: ItemArguments; value: ItemEvidence };
+  gallery: { arguments: ItemArguments; value: ItemEvidence };
   frames: { arguments: FramesArguments; value: Frames };
-  decide: { arguments: DecideArguments; value: SceneEvidence };
-  undo_decision: { arguments: UndoArguments; value: SceneEvidence };
+  decide: { arguments: DecideArguments; value: ItemEvidence };
+  undo_decision: { arguments: UndoArguments; value: ItemEvidence };
   settings: { arguments: Nothing; value: SettingsValue };
   change_settings: { arguments: ChangeSettingsArguments; value: SettingsValue };
   earlier_settings: { arguments: EarlierSettingsArguments; value: EarlierSettingsValue };

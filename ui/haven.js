@@ -188,21 +188,29 @@
     return withEntry(last(args), entry);
   });
 
-  /** @param {{image: {id: string}}} props */
-  function ImageBlock({ image }) {
+  /**
+   * A block of the page of an image or a gallery, which unfolds.
+   * @param {{kind: "image" | "gallery", id: string}} props
+   */
+  function Block({ kind, id }) {
     const [isOpen, setOpen] = React.useState(false);
     const toggle = () => setOpen(!isOpen);
     return h(
       "div",
       { className: "haven-block" },
       h(Bootstrap.Button, { variant: "secondary", size: "sm", "aria-expanded": isOpen, onClick: toggle }, "VLM"),
-      isOpen && h(Safe, { module: "app/image.js", key: image.id, image }),
+      isOpen && h(Safe, { module: "app/item.js", key: id, kind, id }),
     );
   }
   api.patch.after("ImageDetailPanel", (...args) => {
     const { image } = first(args);
     const result = last(args);
-    return image ? h(React.Fragment, null, result, h(Boundary, null, h(ImageBlock, { image }))) : result;
+    return image ? h(React.Fragment, null, result, h(Boundary, null, h(Block, { kind: "image", id: image.id }))) : result;
+  });
+  api.patch.after("GalleryImagesPanel", (...args) => {
+    const { gallery } = first(args);
+    const result = last(args);
+    return gallery ? h(React.Fragment, null, h(Boundary, null, h(Block, { kind: "gallery", id: gallery.id })), result) : result;
   });
 
   /**

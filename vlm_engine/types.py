@@ -479,12 +479,23 @@ class StyleComparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Judge:
+    """The model that judged, by the name that its server gives, and a fingerprint of the words in
+    which it was asked, both as in the answer store.
+    """
+
+    model: str
+    wording: str
+
+
+@dataclass(frozen=True, slots=True)
 class VideoResult:
     """Result of one video: tags and spans by the user's rules, and what they were made of.
 
     ``gaps_s`` are the stretches, as (start, end), in which no frame could be read: nothing is known
-    about them. ``calls``: requests that each model answered, by its name; ``seconds``: the time of
-    the endpoints that they took."""
+    about them. ``calls``: requests that each model answered, by its name in the settings;
+    ``seconds``: the time of the endpoints that they took. ``judges``: by category.
+    """
 
     video: VideoInfo
     info: VideoTagInfo
@@ -493,11 +504,12 @@ class VideoResult:
     gaps_s: tuple[tuple[float, float], ...] = ()
     calls: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
+    judges: Mapping[str, Judge] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageResult:
-    """Result of one picture. ``calls`` and ``seconds`` are by model, as those of a video.
+    """Result of one picture. ``calls``, ``seconds`` and ``judges`` are as those of a video.
 
     ``verdicts``: those before the user's rules, by category and tag.
     """
@@ -507,3 +519,4 @@ class ImageResult:
     calls: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
     verdicts: Mapping[str, Mapping[str, Verdict]] = field(default_factory=dict)
+    judges: Mapping[str, Judge] = field(default_factory=dict)

@@ -32,6 +32,7 @@ Code: TypeAlias = Literal[
 installed yet. ``version``: the page must be loaded again.
 """
 KeyState: TypeAlias = Literal["set", "environment", "none"]
+ItemKind: TypeAlias = Literal["scene", "image", "gallery"]
 SpanState: TypeAlias = Literal["marker", "below", "wrong", "adjusted", "kept", "gone"]
 DecisionKind: TypeAlias = Literal["keep", "wrong", "adjust", "bring_back"]
 Figures: TypeAlias = Mapping[str, float | str | bool | None]
@@ -60,7 +61,7 @@ class Nothing:
 
 @dataclass(frozen=True, slots=True)
 class ItemArguments:
-    """One scene or image."""
+    """One scene, image or gallery."""
 
     id: Id
 
@@ -76,7 +77,10 @@ class FramesArguments:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A person's decision about a stretch of a tag. ``new_…``: the stretch that "adjust" sets."""
+    """A person's decision about a stretch of a tag. ``new_…``: the stretch that "adjust" sets.
+
+    Images and galleries have no stretches: the times are 0.
+    """
 
     kind: DecisionKind
     tag: Annotated[str, Most(400)]
@@ -89,18 +93,20 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class DecideArguments:
-    """Decisions that were made against ``revision`` of the scene's evidence."""
+    """Decisions that were made against ``revision`` of the item's evidence."""
 
-    scene: Id
+    kind: ItemKind
+    id: Id
     revision: int
     decisions: Annotated[tuple[Decision, ...], Most(500)]
 
 
 @dataclass(frozen=True, slots=True)
 class UndoArguments:
-    """The scene whose last decision is undone."""
+    """The item whose last decision is undone."""
 
-    scene: Id
+    kind: ItemKind
+    id: Id
     revision: int
 
 
@@ -238,7 +244,10 @@ class SpanEvidence:
 
 @dataclass(frozen=True, slots=True)
 class TagEvidence:
-    """A tag's stretches in a scene. ``in_stash``: its name there."""
+    """A tag's stretches in a scene. ``in_stash``: its name there.
+
+    A tag of an image or a gallery has one, from 0 to 0.
+    """
 
     tag: str
     in_stash: str
@@ -255,44 +264,25 @@ class FrameEvidence:
 
 
 @dataclass(frozen=True, slots=True)
-class SceneEvidence:
-    """Everything that is known about a scene. ``looked_at`` is None where nothing is; ``note`` says
-    why. ``gaps_s``: stretches that could not be seen.
+class ItemEvidence:
+    """Everything that is known about an item. ``looked_at`` is None where nothing is; ``note`` says
+    why. ``gaps_s``: stretches that could not be seen. ``effort``: how hard a scene was searched,
+    None if unknown. An image has one frame, at 0 s.
     """
 
-    scene: str
+    kind: ItemKind
+    id: str
     revision: int
     title: str
     duration_s: float
     looked_at: float | None
     model: str
     task: str
+    effort: float | None
     tags: tuple[TagEvidence, ...]
     frames: tuple[FrameEvidence, ...]
     gaps_s: tuple[tuple[float, float], ...]
     note: str
-
-
-@dataclass(frozen=True, slots=True)
-class ImageTag:
-    """A tag that an image was asked about."""
-
-    tag: str
-    confidence: float | None
-    present: bool
-    state: SpanState
-
-
-@dataclass(frozen=True, slots=True)
-class ImageEvidence:
-    """Everything that is known about an image."""
-
-    image: str
-    revision: int
-    title: str
-    looked_at: float | None
-    model: str
-    tags: tuple[ImageTag, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -469,11 +459,12 @@ class TagTree:
 
 OPERATIONS: Mapping[str, tuple[type[Any], type[Any]]] = {
     "status": (Nothing, Status),
-    "scene": (ItemArguments, SceneEvidence),
-    "image": (ItemArguments, ImageEvidence),
+    "scene": (ItemArguments, ItemEvidence),
+    "image": (ItemArguments, ItemEvidence),
+    "gallery": (ItemArguments, ItemEvidence),
     "frames": (FramesArguments, Frames),
-    "decide": (DecideArguments, SceneEvidence),
-    "undo_decision": (UndoArguments, SceneEvidence),
+    "decide": (DecideArguments, ItemEvidence),
+    "undo_decision": (UndoArguments, ItemEvidence),
     "settings": (Nothing, SettingsValue),
     "change_settings": (ChangeSettingsArguments, SettingsValue),
     "earlier_settings": (EarlierSettingsArguments, EarlierSettingsValue),

@@ -4,43 +4,48 @@ from __future__ import annotations
 
 from haven.items import ItemKind, ItemRef
 from haven.pages.context import PageContext
-from haven.pages.contract import DecideArguments, Decision, SceneEvidence, UndoArguments
+from haven.pages.contract import DecideArguments, Decision, ItemEvidence, UndoArguments
 from haven.pages.errors import BadRequestError
-from haven.pages.evidence import open_journal, scene_evidence
+from haven.pages.evidence import item_evidence, open_journal
 from haven.stash import decisions
 from haven.stash.changes import DecisionKind
 
 
-def decide(context: PageContext, arguments: DecideArguments) -> SceneEvidence:
-    """Carry out decisions in their order. Return what is known about the scene then.
+def decide(context: PageContext, arguments: DecideArguments) -> ItemEvidence:
+    """Carry out decisions in their order. Return what is known about the item then.
 
     Raises ``BadRequestError`` before anything is written, and what ``DecisionWriter`` raises.
     """
+    ref = ItemRef(ItemKind(arguments.kind), arguments.id)
     wanted = [
-        _decision(one, f"decisions[{index}]") for index, one in enumerate(arguments.decisions)
+        _decision(one, ref, f"decisions[{index}]") for index, one in enumerate(arguments.decisions)
     ]
-    ref, names = ItemRef(ItemKind.SCENE, arguments.scene), context.settings().tag_names
+    names = context.settings().tag_names
     with open_journal(context) as journal:
         writer = decisions.DecisionWriter(context.client, journal, names)
         writer.decide(ref, arguments.revision, wanted)
-        return scene_evidence(context, journal, ref)
+        return item_evidence(context, journal, ref)
 
 
-def undo_decision(context: PageContext, arguments: UndoArguments) -> SceneEvidence:
-    """Undo the latest decision about a scene. Return what is known about it then. Raises what
+def undo_decision(context: PageContext, arguments: UndoArguments) -> ItemEvidence:
+    """Undo the latest decision about an item. Return what is known about it then. Raises what
     ``DecisionWriter`` raises.
     """
-    ref, names = ItemRef(ItemKind.SCENE, arguments.scene), context.settings().tag_names
+    ref, names = ItemRef(ItemKind(arguments.kind), arguments.id), context.settings().tag_names
     with open_journal(context) as journal:
         decisions.DecisionWriter(context.client, journal, names).undo_last(ref, arguments.revision)
-        return scene_evidence(context, journal, ref)
+        return item_evidence(context, journal, ref)
 
 
-def _decision(given: Decision, place: str) -> decisions.Decision:
+def _decision(given: Decision, ref: ItemRef, place: str) -> decisions.Decision:
     """Return a decision whose stretches are whole. Raises ``BadRequestError``."""
     if given.end_s < given.start_s:
         raise BadRequestError(f"{place}.end_s: is before start_s")
     new_s = (given.new_start_s, given.new_end_s)
+    if ref.kind is not ItemKind.SCENE and (
+        given.kind == "adjust" or given.end_s or given.marker_id
+    ):
+        raise BadRequestError(f"{place}: only scenes have moments and markers")
     if given.kind == "adjust":
         if new_s[0] is None or new_s[1] is None or new_s[1] <= new_s[0]:
             raise BadRequestError(f"{place}: adjust needs new_start_s and a later new_end_s")

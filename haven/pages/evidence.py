@@ -1,5 +1,5 @@
-"""The operations ``scene`` and ``image``: what a run saw, beside what is in Stash now and what
-people decided.
+"""The operations ``scene``, ``image`` and ``gallery``: what a run saw, beside what is in Stash now
+and what people decided.
 """
 
 from __future__ import annotations
@@ -14,28 +14,27 @@ from haven.items import ItemKind, ItemRef
 from haven.pages.context import PageContext
 from haven.pages.contract import (
     FrameEvidence,
-    ImageEvidence,
-    ImageTag,
     ItemArguments,
-    SceneEvidence,
+    ItemEvidence,
     SpanEvidence,
     SpanState,
     TagEvidence,
 )
+from haven.settings.settings import CONTROL_TAGS
 from haven.stash.changes import DecisionKind, Judged, Owned, OwnedMarker, OwnedTag
 from haven.stash.errors import JournalBusyError
 from haven.stash.evidence import Evidence, FrameSeen, TagSeen, revision_of
 from haven.stash.journal import Journal
-from haven.stash.plan import overlap, widened
+from haven.stash.plan import WHOLE, overlap, widened
 from haven.stash.reading import read_all, read_item
-from haven.stash.recover import known_of
-from haven.stash.values import Image, ItemSnapshot, Marker, Scene, Tag, tag_key
+from haven.stash.recover import follow_files, known_of
+from haven.stash.values import ITEM_TYPES, ItemSnapshot, Marker, Scene, Tag, tag_key
 from vlm_engine import ConfigError, Span
 
 _PATIENCE_S = 5.0  # a person waits at the page
-_NOT_SEEN = "No run has looked at this scene yet."
+_NOT_SEEN = "No run has looked at this {} yet."
 _SEEN_BEFORE = (
-    "This scene was tagged before evidence was kept. Update it to see it: no frame is asked twice."
+    "This {} was tagged before evidence was kept. Update it to see it: nothing is asked twice."
 )
 Stretch = tuple[float, float]
 
@@ -47,47 +46,44 @@ def open_journal(context: PageContext) -> Iterator[Journal]:
         yield journal
 
 
-def scene(context: PageContext, arguments: ItemArguments) -> SceneEvidence:
+def scene(context: PageContext, arguments: ItemArguments) -> ItemEvidence:
     """Return what is known about a scene, after completing what a killed process left of it.
 
     Raises ``ItemGoneError`` and the errors of Stash and the journal.
     """
-    ref = ItemRef(ItemKind.SCENE, arguments.id)
+    return _read(context, ItemRef(ItemKind.SCENE, arguments.id))
+
+
+def image(context: PageContext, arguments: ItemArguments) -> ItemEvidence:
+    """Return what is known about an image. Does and raises as ``scene``."""
+    return _read(context, ItemRef(ItemKind.IMAGE, arguments.id))
+
+
+def gallery(context: PageContext, arguments: ItemArguments) -> ItemEvidence:
+    """Return what is known about a gallery. Does and raises as ``scene``."""
+    return _read(context, ItemRef(ItemKind.GALLERY, arguments.id))
+
+
+def _read(context: PageContext, ref: ItemRef) -> ItemEvidence:
     with open_journal(context) as journal:
         if journal.unfinished([ref]):
             with suppress(JournalBusyError, ConfigError):  # a running task completes it
                 _complete(context, journal, ref)
-        return scene_evidence(context, journal, ref)
+        return item_evidence(context, journal, ref)
 
 
-def image(context: PageContext, arguments: ItemArguments) -> ImageEvidence:
-    """Return what is known about an image. Raises as ``scene`` does."""
-    ref = ItemRef(ItemKind.IMAGE, arguments.id)
-    with open_journal(context) as journal:
-        item = read_item(context.client, ref)
-        evidence = journal.evidence(ref, item.created_s)
-        removed = known_of(journal, item).removed.tags
-    titles = () if evidence else read_all(context.client, Image, [ref.id])
-    title = evidence.title if evidence else "".join(one.title for one in titles)
-    return ImageEvidence(
-        ref.id,
-        revision_of(item, evidence, ()),
-        title,
-        evidence.looked_at_s if evidence else None,
-        evidence.model if evidence else "",
-        tuple(_image_tags(evidence, item, removed)) if evidence else (),
-    )
-
-
-def scene_evidence(context: PageContext, journal: Journal, ref: ItemRef) -> SceneEvidence:
-    """Return what is known about a scene, as it is in Stash now."""
+def item_evidence(context: PageContext, journal: Journal, ref: ItemRef) -> ItemEvidence:
+    """Return what is known about an item, as it is in Stash now."""
     item = read_item(context.client, ref)
+    follow_files(context.client, journal, [item])
     evidence = journal.evidence(ref, item.created_s)
     owned = known_of(journal, item)
     judgements = journal.judgements(ref, item.created_s)
     seen = evidence or _unseen(context, ref)
-    note = "" if evidence else _SEEN_BEFORE if owned.tags or owned.markers else _NOT_SEEN
-    return SceneEvidence(
+    is_scene = ref.kind is ItemKind.SCENE
+    tags = _tags(seen, item, owned, journal.known(ref).markers) if is_scene else ()
+    return ItemEvidence(
+        ref.kind.value,
         ref.id,
         revision_of(item, evidence, judgements),
         seen.title,
@@ -95,11 +91,18 @@ def scene_evidence(context: PageContext, journal: Journal, ref: ItemRef) -> Scen
         evidence.looked_at_s if evidence else None,
         seen.model,
         seen.task,
-        tuple(_tags(seen, item, owned, journal.known(ref).markers)),
+        seen.effort or None,
+        tuple(tags if is_scene else _whole_tags(context, seen, item, owned)),
         tuple(map(_frame, seen.frames)),
         seen.gaps_s,
-        note,
+        _note(ref, evidence, owned),
     )
+
+
+def _note(ref: ItemRef, evidence: Evidence | None, owned: Owned) -> str:
+    if evidence or ref.kind is ItemKind.GALLERY:  # a gallery gets the tags of its images
+        return ""
+    return (_SEEN_BEFORE if owned.tags or owned.markers else _NOT_SEEN).format(ref.kind)
 
 
 def _complete(context: PageContext, journal: Journal, ref: ItemRef) -> None:
@@ -109,12 +112,11 @@ def _complete(context: PageContext, journal: Journal, ref: ItemRef) -> None:
 
 
 def _unseen(context: PageContext, ref: ItemRef) -> Evidence:
-    """Return what Stash alone knows of a scene."""
-    title, duration_s = next(
-        ((one.title, one.duration_s) for one in read_all(context.client, Scene, [ref.id])),
-        ("", 0.0),
-    )
-    return Evidence(title, "", "", (), (), duration_s)
+    """Return what Stash alone knows of an item."""
+    for one in read_all(context.client, ITEM_TYPES[ref.kind], [ref.id]):
+        duration_s = one.duration_s if isinstance(one, Scene) else 0.0
+        return Evidence(one.title, "", "", (), (), duration_s)
+    return Evidence("", "", "", (), ())
 
 
 def _frame(frame: FrameSeen) -> FrameEvidence:
@@ -122,17 +124,51 @@ def _frame(frame: FrameSeen) -> FrameEvidence:
     return FrameEvidence(frame.time_s, tuple(verdicts))
 
 
-def _image_tags(
-    evidence: Evidence, item: ItemSnapshot, removed: Iterable[OwnedTag]
-) -> Iterator[ImageTag]:
-    present = {tag_key(tag.name) for tag in item.tags}
-    off = {tag_key(name) for tag in removed for name in (tag.name, tag.asked)}
+# The tags of an image or a gallery.
+
+
+def _whole_tags(
+    context: PageContext, evidence: Evidence, item: ItemSnapshot, owned: Owned
+) -> Iterator[TagEvidence]:
+    """Yield the tags that were looked for, and others that the plugin put there or people
+    judged.
+    """
+    listed = {tag_key(context.plain_text(name)) for name in CONTROL_TAGS}
+    listed |= {tag_key(name) for seen in evidence.tags for name in (seen.tag, seen.in_stash)}
+    others: list[TagSeen] = []
+    for tag in (*owned.tags.values(), *(one.latest.tag for one in owned.judged)):
+        if listed.isdisjoint(_keys(tag)):
+            others.append(TagSeen(tag.asked or tag.name, tag.name, 0.0))
+            listed |= _keys(tag)
     verdicts = evidence.frames[0].verdicts if evidence.frames else {}
-    for seen in evidence.tags:
-        key, verdict = tag_key(seen.in_stash), verdicts.get(seen.tag)
-        state: SpanState = "marker" if key in present else "gone" if key in off else "below"
-        probability = verdict.probability if verdict else None
-        yield ImageTag(seen.tag, probability, bool(verdict and verdict.present), state)
+    for seen in (*evidence.tags, *others):
+        verdict = verdicts.get(seen.tag)
+        yield _whole_tag(seen, verdict.probability if verdict else None, item, owned)
+
+
+def _whole_tag(
+    seen: TagSeen, confidence: float | None, item: ItemSnapshot, owned: Owned
+) -> TagEvidence:
+    names = {tag_key(seen.tag), tag_key(seen.in_stash)}
+    of_plugin = {id_ for id_, tag in owned.tags.items() if not names.isdisjoint(_keys(tag))}
+    carried = [tag.id for tag in item.tags if tag.id in of_plugin or tag_key(tag.name) in names]
+    judged = next(
+        (one for one in owned.judged if not names.isdisjoint(_keys(one.latest.tag))), None
+    )
+    state: SpanState = "below"
+    if carried:
+        state = "kept" if judged and not judged.is_wrong else "marker"
+    elif judged and judged.is_wrong:
+        state = "wrong"
+    elif any(not names.isdisjoint(_keys(tag)) for tag in owned.removed.tags):
+        state = "gone"
+    by_person = state not in {"marker", "below"} or not of_plugin.issuperset(carried)
+    span = SpanEvidence(*WHOLE, confidence, state, None, by_person)
+    return TagEvidence(seen.tag, seen.in_stash, seen.threshold, (span,))
+
+
+def _keys(tag: OwnedTag) -> set[str]:
+    return {tag_key(name) for name in (tag.name, tag.asked) if name}
 
 
 # The tags of a scene.

@@ -81,19 +81,25 @@ def _run(context: PageContext, arguments: contract.RunArguments) -> contract.Run
     return run(context, arguments)
 
 
-def _scene(context: PageContext, arguments: contract.ItemArguments) -> contract.SceneEvidence:
+def _scene(context: PageContext, arguments: contract.ItemArguments) -> contract.ItemEvidence:
     from haven.pages.evidence import scene
 
     return scene(context, arguments)
 
 
-def _image(context: PageContext, arguments: contract.ItemArguments) -> contract.ImageEvidence:
+def _image(context: PageContext, arguments: contract.ItemArguments) -> contract.ItemEvidence:
     from haven.pages.evidence import image
 
     return image(context, arguments)
 
 
-def _decide(context: PageContext, arguments: contract.DecideArguments) -> contract.SceneEvidence:
+def _gallery(context: PageContext, arguments: contract.ItemArguments) -> contract.ItemEvidence:
+    from haven.pages.evidence import gallery
+
+    return gallery(context, arguments)
+
+
+def _decide(context: PageContext, arguments: contract.DecideArguments) -> contract.ItemEvidence:
     from haven.pages.decisions import decide
 
     return decide(context, arguments)
@@ -101,7 +107,7 @@ def _decide(context: PageContext, arguments: contract.DecideArguments) -> contra
 
 def _undo_decision(
     context: PageContext, arguments: contract.UndoArguments
-) -> contract.SceneEvidence:
+) -> contract.ItemEvidence:
     from haven.pages.decisions import undo_decision
 
     return undo_decision(context, arguments)
@@ -128,6 +134,7 @@ FUNCTIONS: Mapping[str, Callable[[PageContext, Any], Any]] = {
     "tag_tree": _tag_tree,
     "scene": _scene,
     "image": _image,
+    "gallery": _gallery,
     "decide": _decide,
     "undo_decision": _undo_decision,
 }

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
+from haven.items import ItemRef
 from haven.pages.context import PageContext
 from haven.pages.contract import TagResult, TagResults, TagTree, TreeTag
 from haven.pages.evidence import open_journal
@@ -64,11 +65,11 @@ def tag_results(context: PageContext) -> TagResults:
     )
 
 
-def _judged(judgements: Iterable[tuple[str, Judgement]]) -> Counter[tuple[str, DecisionKind]]:
-    """Count spans by tag and by the latest decision about each."""
+def _judged(judgements: Iterable[tuple[ItemRef, Judgement]]) -> Counter[tuple[str, DecisionKind]]:
+    """Count spans by tag and by the latest decision about each. A tag of an image counts as one."""
     counts: Counter[tuple[str, DecisionKind]] = Counter()
-    for _, of_scene in groupby(judgements, key=lambda pair: pair[0]):
-        for judged in Judged.of(judgement for _, judgement in of_scene):
+    for _, of_item in groupby(judgements, key=lambda pair: pair[0]):
+        for judged in Judged.of(judgement for _, judgement in of_item):
             tag = judged.latest.tag
             counts[tag.asked or tag.name, judged.latest.kind] += 1
     return counts

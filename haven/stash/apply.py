@@ -25,7 +25,7 @@ from haven.stash.plan import (
     renamed,
 )
 from haven.stash.reading import read_items
-from haven.stash.recover import disown_what_changed, known_of
+from haven.stash.recover import disown_what_changed, follow_files, known_of
 from haven.stash.tags import AT_ONCE, TagCache, Tagging
 from haven.stash.transport import StashClient
 from haven.stash.undo import plan_undo, with_current_ids
@@ -92,7 +92,7 @@ class ItemWriter:
         def plan(item: ItemSnapshot) -> ChangePlan:
             info = found[item.ref]
             if item.ref in evidence:
-                self._journal.store_evidence(item.ref, evidence[item.ref], item.created_s)
+                self._journal.store_evidence(item, evidence[item.ref])
             if info is None:
                 return plan_release(item, known, options)
             return plan_results(item, info, known_of(self._journal, item), known, options)
@@ -224,6 +224,7 @@ class ItemWriter:
         self, run_id: int, wanted: Sequence[ItemRef], plan: Planner
     ) -> dict[ItemRef, Fate]:
         items = read_items(self._client, wanted)
+        follow_files(self._client, self._journal, items.values())
         plans: dict[ItemRef, ChangePlan] = {}
         with self._journal.transaction():  # all plans are on disk before the first write
             for ref, item in items.items():

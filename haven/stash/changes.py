@@ -39,8 +39,10 @@ class OwnedTag:
         """Return True if ``tag`` of Stash is this one, whatever its name is now.
 
         If it is unknown when either was made, as in a journal of an earlier version, the names must
-        agree.
+        agree. So they must where it has no id: it was judged before Stash had it.
         """
+        if not self.id:
+            return tag_key(tag.name) == tag_key(self.name)
         if tag.id != self.id or not same_making(self.made_s, tag.created_s):
             return False
         return (
@@ -58,6 +60,7 @@ class OwnedMarker:
     ``row``: its row in the journal, 0 if it has none yet.
     ``asked``, ``made_s``, ``item_made_s``, ``is_owned``: as for ``OwnedTag``.
     ``tags_made_s``: when its primary tag and then each of ``tag_ids`` were made; empty if unknown.
+    ``tag_name``: the name of its primary tag; the title of the plugin's own markers has it, too.
     """
 
     id: str
@@ -72,6 +75,7 @@ class OwnedMarker:
     item_made_s: float = field(default=0.0, compare=False)
     tags_made_s: tuple[float, ...] = field(default=(), compare=False)
     is_owned: bool = True
+    tag_name: str = field(default="", compare=False)
 
     @property
     def primary(self) -> OwnedTag:
@@ -79,7 +83,7 @@ class OwnedMarker:
         made_s = self.tags_made_s[0] if self.tags_made_s else 0.0
         return OwnedTag(
             self.primary_id,
-            self.title if self.is_owned else "",
+            self.tag_name or (self.title if self.is_owned else ""),
             self.asked,
             made_s,
             self.item_made_s,
@@ -139,6 +143,7 @@ class OwnedMarker:
                 *(marker.tags_created_s.get(id_, 0.0) for id_ in tag_ids),
             ),
             is_owned=is_owned,
+            tag_name=marker.primary.name,
         )
 
 
@@ -163,11 +168,14 @@ class DecisionKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A decision of a person about a span of a scene, as the journal keeps it.
+    """A decision of a person about a span of a scene, or about a tag of an image or a gallery,
+    as the journal keeps it. Without a span the times are 0.
 
     ``new_start_s`` and ``new_end_s``: the stretch that "adjust" set; else None.
     ``marker_id``: the marker of the span, or empty. ``was_owned``: that marker was the plugin's.
-    ``model``: the model that saw the span. ``at_s``: seconds since the epoch.
+    ``model``, ``wording``, ``confidence`` and ``threshold``: the model that saw it, the fingerprint
+    of the words in which it was asked, how sure it was, and how sure the settings wanted it to be;
+    the last two are None if unknown. ``at_s``: seconds since the epoch.
     ``id`` and ``plan_id``: its numbers in the journal, 0 if it has none; ``about``: the judgement
     that "bring_back" takes back.
     """
@@ -186,6 +194,9 @@ class Judgement:
     at_s: float = 0.0
     id: int = 0
     plan_id: int = 0
+    wording: str = ""
+    confidence: float | None = None
+    threshold: float | None = None
 
     @property
     def stretches(self) -> tuple[tuple[float, float], ...]:
@@ -299,7 +310,7 @@ class PlannedMarker:
     time.
 
     ``tag_ids``: its other tags, as a rule the parent tag. ``revives``: the journal's row of the
-    marker that it puts back, 0 for a new one.
+    marker that it puts back, 0 for a new one. ``own_title``: its title; None: the tag's name.
     """
 
     tag: PlannedTag
@@ -307,11 +318,12 @@ class PlannedMarker:
     end_s: float | None
     tag_ids: tuple[str, ...] = ()
     revives: int = 0
+    own_title: str | None = None
 
     @property
     def title(self) -> str:
-        """The marker's title: the tag's name."""
-        return self.tag.name
+        """The marker's title: as a rule the tag's name."""
+        return self.tag.name if self.own_title is None else self.own_title
 
     def is_written_as(self, marker: Marker) -> bool:
         """Return True if ``marker`` is exactly what writing this one results in."""

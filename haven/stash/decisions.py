@@ -1,4 +1,4 @@
-"""Decisions of people about spans of a scene.
+"""Decisions of people about spans of a scene, and about tags of an image or a gallery.
 
 Each is a judgement and a plan in the journal, in one step, and then a change in Stash. Every later
 run obeys the judgement. Undoing it restores what it changed.
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
-from haven.items import ItemRef
+from haven.items import ItemKind, ItemRef
 from haven.settings.settings import TagNames
 from haven.stash.apply import ItemWriter, Planner
 from haven.stash.changes import (
@@ -30,37 +30,39 @@ from haven.stash.errors import ChangedMeanwhileError
 from haven.stash.evidence import Evidence, revision_of
 from haven.stash.journal import Journal
 from haven.stash.journal.runs import DECISIONS
-from haven.stash.plan import overlap, renamed
+from haven.stash.plan import WHOLE, overlap, renamed
 from haven.stash.reading import read_item
-from haven.stash.recover import known_of
+from haven.stash.recover import follow_files, known_of
 from haven.stash.tags import TagCache
 from haven.stash.transport import StashClient
 from haven.stash.undo import plan_undo, with_current_ids
 from haven.stash.values import ItemSnapshot, Marker, Tag, change_of, tag_key
+from vlm_engine import Span
 
 _NO_TAG = Tag("", "")
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A decision about the span of a tag, in seconds. ``tag``: its name in the tag list.
+    """A decision about the span of a tag, in seconds. ``tag``: its name in the tag list. Images
+    and galleries have no spans: the times are 0.
 
     ``marker_id``: the span's marker, or empty. "adjust" sets ``new_start_s`` and ``new_end_s``.
     """
 
     kind: DecisionKind
     tag: str
-    start_s: float
-    end_s: float
+    start_s: float = WHOLE[0]
+    end_s: float = WHOLE[1]
     marker_id: str = ""
     new_start_s: float | None = None
     new_end_s: float | None = None
 
 
 class DecisionWriter:
-    """Carries out decisions about scenes. Calls block; one caller at a time.
+    """Carries out decisions about items. Calls block; one caller at a time.
 
-    They raise ``ChangedMeanwhileError`` before anything is written when the scene is no longer as
+    They raise ``ChangedMeanwhileError`` before anything is written when the item is no longer as
     it was at ``revision``; ``JournalBusyError``, ``ItemGoneError``, ``ApplyError`` and the errors
     of the connection. What those leave half-written the next start of anything completes.
     """
@@ -72,41 +74,42 @@ class DecisionWriter:
         self._tags = TagCache(client, names)
         self._writer = ItemWriter(client, self._tags, journal)
 
-    def decide(self, scene: ItemRef, revision: int, decisions: Sequence[Decision]) -> None:
+    def decide(self, ref: ItemRef, revision: int, decisions: Sequence[Decision]) -> None:
         """Carry out decisions in their order, each by itself."""
-        with self._changing(scene, revision) as (run_id, item, evidence):
+        with self._changing(ref, revision) as (run_id, item, evidence):
             for decision in decisions:
-                self._change(run_id, scene, self._planner(decision, item, evidence))
+                self._change(run_id, ref, self._planner(decision, item, evidence))
 
-    def undo_last(self, scene: ItemRef, revision: int) -> None:
-        """Undo the latest decision about the scene, exactly."""
-        with self._changing(scene, revision) as (run_id, item, evidence):
-            judgements = self._journal.judgements(scene, item.created_s)
+    def undo_last(self, ref: ItemRef, revision: int) -> None:
+        """Undo the latest decision about the item, exactly."""
+        with self._changing(ref, revision) as (run_id, item, evidence):
+            judgements = self._journal.judgements(ref, item.created_s)
             if not judgements:
-                raise ChangedMeanwhileError(f"There is no decision about {scene} to undo.")
+                raise ChangedMeanwhileError(f"There is no decision about {ref} to undo.")
             last = judgements[-1]
             tags = self._tags_to_put_back(last)
-            self._change(run_id, scene, lambda now: self._plan_undo(last, tags, evidence, now))
+            self._change(run_id, ref, lambda now: self._plan_undo(last, tags, evidence, now))
         if last.plan_id and last.kind is not DecisionKind.WRONG:
             self._writer.destroy_new_tags(self._journal.run_of(last.plan_id))
 
-    def complete(self, scene: ItemRef) -> None:
-        """Finish what killed processes left half-written of a scene."""
+    def complete(self, ref: ItemRef) -> None:
+        """Finish what killed processes left half-written of an item."""
         with self._journal.only_writer():
-            self._writer.complete([scene])
+            self._writer.complete([ref])
 
     @contextmanager
     def _changing(
-        self, scene: ItemRef, revision: int
+        self, ref: ItemRef, revision: int
     ) -> Iterator[tuple[int, ItemSnapshot, Evidence | None]]:
         with self._journal.only_writer():
-            self._writer.complete([scene])
-            item = read_item(self._client, scene)
-            evidence = self._journal.evidence(scene, item.created_s)
-            judgements = self._journal.judgements(scene, item.created_s)
+            self._writer.complete([ref])
+            item = read_item(self._client, ref)
+            follow_files(self._client, self._journal, [item])
+            evidence = self._journal.evidence(ref, item.created_s)
+            judgements = self._journal.judgements(ref, item.created_s)
             if revision_of(item, evidence, judgements) != revision:
                 raise ChangedMeanwhileError(
-                    f"{str(scene).capitalize()} has changed since this page read it: read it again."
+                    f"{str(ref).capitalize()} has changed since this page read it: read it again."
                 )
             run_id, outcome = self._journal.runs.start(DECISIONS), "broken off"
             try:
@@ -115,8 +118,8 @@ class DecisionWriter:
             finally:
                 self._journal.runs.finish(run_id, outcome)
 
-    def _change(self, run_id: int, scene: ItemRef, plan: Planner) -> None:
-        change_of(self._writer.change(run_id, [scene], plan))
+    def _change(self, run_id: int, ref: ItemRef, plan: Planner) -> None:
+        change_of(self._writer.change(run_id, [ref], plan))
 
     # Plans. They are made in the journal's transaction, which also gets the judgement.
 
@@ -124,20 +127,21 @@ class DecisionWriter:
         self, decision: Decision, item: ItemSnapshot, evidence: Evidence | None
     ) -> Planner:
         if decision.kind is DecisionKind.BRING_BACK:
-            wrong = self._wrong_judgement(decision, item)
-            tags = self._tags_to_put_back(wrong)
-            return lambda now: self._plan_bring_back(wrong, tags, now)
+            if wrong := self._wrong_judgement(decision, item):
+                tags = self._tags_to_put_back(wrong)
+                return lambda now: self._plan_bring_back(wrong, tags, now)
+            decision = replace(decision, kind=DecisionKind.KEEP)  # of what was removed in Stash
         if decision.marker_id:
             return partial(self._plan_for_marker, decision, evidence)
-        names = {seen.tag: seen.in_stash for seen in evidence.tags} if evidence else {}
+        names = self._names_in_stash(item, evidence)
         if decision.tag not in names:
             raise ChangedMeanwhileError(
-                f"{decision.tag!r} was not looked for in {item.ref}: read the scene again."
+                f"{decision.tag!r} was not looked for in {item.ref}: read it again."
             )
         name = names[decision.tag]
         known = self._tags.find([name])
         parent = _NO_TAG
-        if decision.kind is not DecisionKind.WRONG:
+        if item.ref.kind is ItemKind.SCENE and decision.kind is not DecisionKind.WRONG:
             (parent,) = self._tags.ensure([self._names.parent]).values()
 
         def plan(now: ItemSnapshot) -> ChangePlan:
@@ -154,7 +158,7 @@ class DecisionWriter:
         marker = next((one for one in item.markers if one.id == decision.marker_id), None)
         if marker is None:
             raise ChangedMeanwhileError(
-                f"Marker {decision.marker_id} of {item.ref} is gone: read the scene again."
+                f"Marker {decision.marker_id} of {item.ref} is gone: read it again."
             )
         primary = marker.primary
         end_s = marker.start_s if marker.end_s is None else marker.end_s
@@ -168,9 +172,9 @@ class DecisionWriter:
             marker.id,
             marker.created_s,
             marker.id in known_of(self._journal, item).markers,
-            evidence.model if evidence else "",
         )
-        number = self._journal.judge(item.ref, judgement, item.created_s)
+        judgement = _with_evidence(judgement, evidence)
+        number = self._journal.judge(item, judgement)
         if decision.kind is DecisionKind.WRONG:
             return self._plan_wrong(item, judgement, number, marker, evidence)
         if decision.kind is DecisionKind.KEEP:
@@ -193,18 +197,31 @@ class DecisionWriter:
             decision.end_s,
             decision.new_start_s,
             decision.new_end_s,
-            model=evidence.model if evidence else "",
         )
-        number = self._journal.judge(item.ref, judgement, item.created_s)
+        judgement = _with_evidence(judgement, evidence)
+        number = self._journal.judge(item, judgement)
         if decision.kind is DecisionKind.WRONG:
             return self._plan_wrong(item, judgement, number, None, evidence)
         start_s, end_s = judgement.stretches[-1]
         beside = () if tag.id == parent.id else (parent.id,)
+        marker = PlannedMarker(tag, round(start_s, 3), round(end_s, 3), beside)
         return ChangePlan.of(
             item,
             parent,
             add=() if tag.id in item.tag_ids else (tag,),
-            create=(PlannedMarker(tag, round(start_s, 3), round(end_s, 3), beside),),
+            create=(marker,) if item.ref.kind is ItemKind.SCENE else (),
+            judgement=number,
+        )
+
+    def _plan_tag_wrong(self, item: ItemSnapshot, judgement: Judgement, number: int) -> ChangePlan:
+        """Plan that an image or a gallery loses a tag, whoever put it there."""
+        owned = known_of(self._journal, item).tag_ids
+        tags = [tag for tag in item.tags if judgement.tag.is_tag(tag)]
+        return ChangePlan.of(
+            item,
+            _NO_TAG,
+            remove=tuple(tag for tag in tags if tag.id in owned),
+            release=tuple(tag for tag in tags if tag.id not in owned),
             judgement=number,
         )
 
@@ -216,6 +233,8 @@ class DecisionWriter:
         marker: Marker | None,
         evidence: Evidence | None,
     ) -> ChangePlan:
+        if item.ref.kind is not ItemKind.SCENE:
+            return self._plan_tag_wrong(item, judgement, number)
         owned = known_of(self._journal, item)
         return ChangePlan.of(
             item,
@@ -245,7 +264,7 @@ class DecisionWriter:
         self, wrong: Judgement, tags: dict[str, Tag], item: ItemSnapshot
     ) -> ChangePlan:
         again = replace(wrong, kind=DecisionKind.BRING_BACK, about=wrong.id)
-        self._journal.judge(item.ref, again, item.created_s)
+        self._journal.judge(item, again)
         self._journal.take_back(wrong.id)
         return self._plan_restoring(wrong.plan_id, tags, item)
 
@@ -285,21 +304,40 @@ class DecisionWriter:
         if not plan_id:
             return ChangePlan.of(item, _NO_TAG)
         facts = with_current_ids(self._journal.facts(plan_id), tags)
+        # The judgement is about this item, also if it was about another one when it was made.
+        facts = replace(facts, item_made_s=item.created_s)
         owned = replace(known_of(self._journal, item), judged=())
         plan, _ = plan_undo(item, facts, owned)
         return plan
 
-    def _wrong_judgement(self, decision: Decision, item: ItemSnapshot) -> Judgement:
-        """Return the judgement that called a span wrong. Raises ``ChangedMeanwhileError``."""
+    def _names_in_stash(self, item: ItemSnapshot, evidence: Evidence | None) -> dict[str, str]:
+        """Return the names in Stash of the tags that were looked for, and that the plugin put on
+        an item without evidence, by their names in the tag list.
+        """
+        names = {seen.tag: seen.in_stash for seen in evidence.tags} if evidence else {}
+        if item.ref.kind is not ItemKind.SCENE:
+            known = known_of(self._journal, item)
+            current = {tag.id: tag.name for tag in item.tags}
+            for tag in known.tags.values():
+                names.setdefault(tag.asked or tag.name, current[tag.id])
+        return names
+
+    def _wrong_judgement(self, decision: Decision, item: ItemSnapshot) -> Judgement | None:
+        """Return the judgement that called a span wrong. None: a person removed its marker in
+        Stash. Raises ``ChangedMeanwhileError`` if it is neither.
+        """
         stretch = (decision.start_s, decision.end_s)
         key = tag_key(decision.tag)
         for judged in Judged.of(self._journal.judgements(item.ref, item.created_s)):
             names = (judged.latest.tag.asked, judged.latest.tag.name)
             if judged.is_wrong and stretch in judged.stretches and key in map(tag_key, names):
                 return judged.latest
+        removed = known_of(self._journal, item).removed
+        tags = [*removed.tags, *(one.primary for one in removed.markers)]
+        if key in {tag_key(name) for tag in tags for name in (tag.name, tag.asked)}:
+            return None
         raise ChangedMeanwhileError(
-            f"{decision.tag!r} at {decision.start_s:g} s of {item.ref} was not called wrong: read "
-            "the scene again."
+            f"{decision.tag!r} of {item.ref} was neither called wrong nor removed: read it again."
         )
 
     def _tags_to_put_back(self, judgement: Judgement) -> dict[str, Tag]:
@@ -314,6 +352,33 @@ class DecisionWriter:
         if any(one.id == marker.id for one in self._journal.known(item.ref).markers):
             return ()
         return (OwnedMarker.of(marker, asked=asked, is_owned=False),)
+
+
+def _with_evidence(judgement: Judgement, evidence: Evidence | None) -> Judgement:
+    """Return a judgement with what the run said that is judged, so that it can be learned from."""
+    seen = evidence.seen(judgement.tag.asked) if evidence else None
+    if evidence is None or seen is None:
+        return judgement
+    stretch = (judgement.start_s, judgement.end_s)
+    if evidence.duration_s:
+        shares = [one.confidence for one in seen.spans if overlap(_times(one), stretch)]
+    else:
+        shares = [
+            frame.verdicts[seen.tag].probability
+            for frame in evidence.frames
+            if seen.tag in frame.verdicts
+        ]
+    return replace(
+        judgement,
+        model=seen.judge.model or evidence.model,
+        wording=seen.judge.wording,
+        confidence=max((one for one in shares if one is not None), default=None),
+        threshold=seen.threshold,
+    )
+
+
+def _times(span: Span) -> tuple[float, float]:
+    return span.start_s, span.end_s
 
 
 def _marker_of(judgement: Judgement, item: ItemSnapshot) -> Marker | None:
@@ -352,7 +417,7 @@ def _is_supported(
     wrong = [one for judged in owned.judged if judged.is_wrong for one in judged.stretches]
     return any(
         (span.confidence is None or span.confidence >= seen.threshold)
-        and not any(overlap((span.start_s, span.end_s), one) for one in wrong)
+        and not any(overlap(_times(span), one) for one in wrong)
         for seen in evidence.tags
         if tag_key(seen.tag) == tag_key(judgement.tag.asked)
         for span in seen.spans

@@ -15,9 +15,10 @@ from typing import Any
 
 from haven.stash.changes import Judgement
 from haven.stash.values import ItemSnapshot
-from vlm_engine import Span, Verdict
+from vlm_engine import Judge, Span, Verdict
 
 _FORM = 1
+UNKNOWN_JUDGE = Judge("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +27,14 @@ class TagSeen:
     that its markers need.
 
     ``spans``: where it was seen, in order of time, also below the threshold.
+    ``judge``: the model that judged it, and its words.
     """
 
     tag: str
     in_stash: str
     threshold: float
     spans: tuple[Span, ...] = ()
+    judge: Judge = UNKNOWN_JUDGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class Evidence:
 
     ``looked_at_s``: when its result was written, in seconds since the epoch.
     ``gaps_s``: stretches, as (start, end), of which nothing is known.
+    ``effort``: how hard a video was searched, 0 if unknown.
     Times are kept to the millisecond, confidences to a thousandth.
     """
 
@@ -61,6 +65,7 @@ class Evidence:
     duration_s: float = 0.0
     gaps_s: tuple[tuple[float, float], ...] = ()
     looked_at_s: float = 0.0
+    effort: float = 0.0
 
     def pack(self) -> bytes:
         """Return it without ``looked_at_s``, compressed."""
@@ -72,6 +77,7 @@ class Evidence:
             "model": self.model,
             "duration": _thousandths(self.duration_s),
             "gaps": [[_thousandths(one) for one in gap] for gap in self.gaps_s],
+            "effort": _thousandths(self.effort),
             "tags": [_packed_tag(seen) for seen in self.tags],
             "times": _steps(frame.time_s for frame in self.frames),
             "verdicts": [
@@ -115,7 +121,12 @@ class Evidence:
             parts["duration"] / 1000,
             tuple((start / 1000, end / 1000) for start, end in parts["gaps"]),
             looked_at_s,
+            parts.get("effort", 0) / 1000,
         )
+
+    def seen(self, tag: str) -> TagSeen | None:
+        """Return what was seen of a tag, by its name in the tag list."""
+        return next((one for one in self.tags if one.tag == tag), None)
 
 
 def revision_of(
@@ -141,16 +152,19 @@ def _packed_tag(seen: TagSeen) -> list[object]:
         _steps(span.start_s for span in spans),
         [_thousandths(span.end_s) - _thousandths(span.start_s) for span in spans],
         [_packed_share(span.confidence) for span in spans],
+        seen.judge.model,
+        seen.judge.wording,
     ]
 
 
 def _tag_of(parts: list[Any]) -> TagSeen:
-    tag, in_stash, threshold, steps, lengths, confidences = parts
+    # The first evidence that was kept did not name the judge of each tag.
+    tag, in_stash, threshold, steps, lengths, confidences, *judge = parts
     spans = tuple(
         Span(tag, start_s, round(start_s + length / 1000, 3), _share_of(share))
         for start_s, length, share in zip(_times(steps), lengths, confidences, strict=True)
     )
-    return TagSeen(tag, in_stash, threshold, spans)
+    return TagSeen(tag, in_stash, threshold, spans, Judge(*judge) if judge else UNKNOWN_JUDGE)
 
 
 def _thousandths(value: float) -> int:

@@ -196,6 +196,7 @@ def _record(marker: PlannedMarker, data: Mapping[str, Any]) -> OwnedMarker:
         asked=marker.tag.asked,
         made_s=seconds_of(data["created_at"]),
         tags_made_s=tuple(made_s.get(tag_id, 0.0) for tag_id in (marker.tag.id, *tag_ids)),
+        tag_name=marker.tag.name,
     )
 
 

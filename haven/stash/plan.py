@@ -8,7 +8,8 @@ The rules:
   in the present tag list, and is no longer found.
 - A marker that a person made or changed stands for the event it covers: no other is put beside it.
 - What a person removed or changed is not added again.
-- A span that a person judged is as they judged it, also where it is found at other times.
+- A span that a person judged is as they judged it, also where it is found at other times. So is
+  a tag of an image or a gallery.
 - A tag of the plugin that a person renamed in Stash stays, under its new name.
 """
 
@@ -40,6 +41,8 @@ TagInfo: TypeAlias = VideoTagInfo | ImageTagInfo
 Stretch: TypeAlias = tuple[float, float | None]
 """Start and end in seconds. The end of a point in time is None."""
 SAME_EVENT_IOU = 0.5
+WHOLE = (0.0, 0.0)
+"""The stretch of a judgement about an image or a gallery."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,8 @@ def plan_results(
     )
     wanted = _wanted_markers(found, parent)
     steering = frozenset(tag.id for tag in (tag_me, update_me, tagged, errored))
-    tags = _plan_tags(item, owned, found, steering, _judged_wrong(wanted, owned))
+    seen = wanted if isinstance(info, VideoTagInfo) else _whole_item(found)
+    tags = _plan_tags(item, owned, found, steering, _judged_wrong(seen, owned))
     markers = _plan_markers(item, owned, found, wanted) if options.create_markers else _MarkerPlan()
     done = found.planned(names.tagged)
     has_done = done.id in item.tag_ids
@@ -326,6 +330,13 @@ def _wanted_markers(found: _Found, parent: Tag) -> tuple[PlannedMarker, ...]:
     return tuple(
         marker
         for _, marker in sorted(distinct.items(), key=lambda item: (item[0][1:], item[1].title))
+    )
+
+
+def _whole_item(found: _Found) -> tuple[PlannedMarker, ...]:
+    """Return the tags of an item without spans, as judgements about it have them."""
+    return tuple(
+        PlannedMarker(found.planned(name), WHOLE[0], WHOLE[1]) for name in content_tags(found.info)
     )
 
 

@@ -339,10 +339,22 @@ def seconds_of(time: str | None) -> float:
 
 
 def _snapshot(kind: ItemKind, data: Mapping[str, Any]) -> ItemSnapshot:
-    markers = tuple(_marker(marker) for marker in data.get("scene_markers", ()))
     return ItemSnapshot(
-        ItemRef(kind, str(data["id"])), _tags(data), markers, seconds_of(data["created_at"])
+        ItemRef(kind, str(data["id"])),
+        _tags(data),
+        tuple(_marker(marker) for marker in data.get("scene_markers", ())),
+        seconds_of(data["created_at"]),
+        tuple(_named_fingerprints(data, _FINGERPRINTS.get(kind, ""))),
     )
+
+
+def _named_fingerprints(data: Mapping[str, Any], name: str) -> Iterator[str]:
+    for file in (*data.get("files", ()), *data.get("visual_files", ())):
+        if value := _fingerprints(file).get(name):
+            yield f"{name}:{value}"
+
+
+_FINGERPRINTS = {ItemKind.SCENE: "oshash", ItemKind.IMAGE: "md5"}
 
 
 _FILE = "path size width height fingerprints { type value }"
@@ -379,11 +391,18 @@ _GALLERIES = Reading(
 _READINGS: Mapping[ItemKind, Reading[Any]] = {
     reading.kind: reading for reading in (_SCENES, _IMAGES, _GALLERIES)
 }
+_PRINTS = "fingerprints { type value }"
+_OF_SNAPSHOT: Mapping[ItemKind, str] = {
+    ItemKind.SCENE: f"{_DATED_MARKERS} files {{ {_PRINTS} }}",
+    ItemKind.IMAGE: f"""visual_files {{
+  ... on ImageFile {{ {_PRINTS} }} ... on VideoFile {{ {_PRINTS} }}
+}}""",
+    ItemKind.GALLERY: "",
+}
 _SNAPSHOTS: Mapping[ItemKind, Reading[ItemSnapshot]] = {
     kind: replace(
         reading,
-        fields=f"id created_at tags {{ id name created_at }} "
-        f"{_DATED_MARKERS if kind is ItemKind.SCENE else ''}",
+        fields=f"id created_at tags {{ id name created_at }} {_OF_SNAPSHOT[kind]}",
         value=partial(_snapshot, kind),
     )
     for kind, reading in _READINGS.items()

@@ -1,5 +1,5 @@
-"""Bringing the journal up to date with Stash: after a kill, after a failure, and after people's
-changes.
+"""Bringing the journal up to date with Stash: after a kill, after a failure, after people's
+changes, and when files have gone to other items.
 
 ``writing.Writing.carry_on`` finishes the plans that a killed run left behind, with the functions
 here.
@@ -25,6 +25,8 @@ from haven.stash.changes import (
 from haven.stash.journal import Journal, OpenPlan
 from haven.stash.journal.journal import ADDING, TAKING_OFF
 from haven.stash.plan import stands_for
+from haven.stash.reading import read_items
+from haven.stash.transport import StashClient
 from haven.stash.values import ItemSnapshot, Marker, Tag, same_making
 
 
@@ -140,6 +142,23 @@ def disown_what_changed(journal: Journal, item: ItemSnapshot) -> None:
     found = compare(journal.known(item.ref), item)
     journal.disown(item.ref, found.off, stays_off=True)
     journal.disown(item.ref, found.void, stays_off=False)
+
+
+def follow_files(client: StashClient, journal: Journal, items: Iterable[ItemSnapshot]) -> None:
+    """Note judgements and evidence as those of the items that have their files now: scenes were
+    merged, a file was assigned to another one, or Stash's database was made anew.
+
+    What another item is about that still has the file stays there.
+    """
+    found = [(item, about) for item in items for about in journal.others_with_file_of(item)]
+    if not found:
+        return
+    others = read_items(client, {about.item for _, about in found})
+    for item, about in found:
+        other = others.get(about.item)
+        is_there = other is not None and other.created_s == about.made_s
+        if other is None or not (is_there and about.file in other.files):
+            journal.give_to(item, about)
 
 
 def known_of(journal: Journal, item: ItemSnapshot) -> Owned:

@@ -81,7 +81,9 @@ def plan_undo(
         remove=tuple(
             current[tag.id]
             for tag in facts.put
-            if tag.id in current and not owned.is_supported(current[tag.id])
+            if tag.id in current
+            and same_making(tag.created_s, current[tag.id].created_s)
+            and not owned.is_supported(current[tag.id])
         ),
         undoes=facts.plan_id,
     )
@@ -94,11 +96,21 @@ def _to_put_back(
 ) -> tuple[tuple[PlannedMarker, ...], tuple[str, ...]]:
     create, in_the_way = [], []
     for marker in taken:
-        tag = PlannedTag(marker.title, marker.primary_id, marker.asked, marker.primary.made_s)
+        primary = marker.primary
+        tag = PlannedTag(primary.name or marker.title, primary.id, marker.asked, primary.made_s)
         wanted = PlannedMarker(
-            tag, marker.start_s, marker.end_s, marker.tag_ids, revives=marker.row
+            tag,
+            marker.start_s,
+            marker.end_s,
+            marker.tag_ids,
+            revives=marker.row,
+            own_title=marker.title,
         )
-        if any(stands_for(other, wanted) for other in new_by_people):
+        if not (primary.id or primary.name):
+            in_the_way.append(
+                f"the marker {_named(marker)} was not put back: its tag is no longer in Stash"
+            )
+        elif any(stands_for(other, wanted) for other in new_by_people):
             in_the_way.append(
                 f"the marker {_named(marker)} was not put back: somebody has made one there since"
             )

@@ -130,12 +130,19 @@ class ItemSnapshot:
     """The tags and markers of an item now.
 
     ``created_s``: when Stash first saw the item, by its own clock, in seconds since 1970.
+    ``files``: the fingerprints of its files, the primary one first, as "oshash:…" or "md5:…".
     """
 
     ref: ItemRef
     tags: tuple[Tag, ...]
     markers: tuple[Marker, ...] = ()
     created_s: float = 0.0
+    files: tuple[str, ...] = ()
+
+    @property
+    def file(self) -> str:
+        """The fingerprint of its primary file, or ""."""
+        return self.files[0] if self.files else ""
 
     @property
     def tag_ids(self) -> frozenset[str]:

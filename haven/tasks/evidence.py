@@ -5,10 +5,11 @@ settings.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from haven.settings.settings import Settings
-from haven.stash.evidence import Evidence, FrameSeen, TagSeen
-from vlm_engine import ImageResult, Span, Verdict, VideoResult
+from haven.stash.evidence import UNKNOWN_JUDGE, Evidence, FrameSeen, TagSeen
+from vlm_engine import ImageResult, Judge, Span, Verdict, VideoResult
 
 
 def evidence_of_video(title: str, task: str, result: VideoResult, settings: Settings) -> Evidence:
@@ -21,11 +22,12 @@ def evidence_of_video(title: str, task: str, result: VideoResult, settings: Sett
     return Evidence(
         title,
         task,
-        _models(result.calls, settings),
-        _tags(spans, verdicts.values(), settings),
+        _models(result.judges, settings),
+        _tags(spans, verdicts.values(), settings, result.judges),
         tuple(FrameSeen(time_s, of_frame) for time_s, of_frame in sorted(verdicts.items())),
         result.video.duration_s,
         result.gaps_s,
+        effort=settings.engine.search.effort,
     )
 
 
@@ -34,37 +36,43 @@ def evidence_of_image(title: str, task: str, result: ImageResult, settings: Sett
     verdicts = {
         tag: verdict for by_tag in result.verdicts.values() for tag, verdict in by_tag.items()
     }
-    tags = _tags((), [verdicts], settings)
-    return Evidence(title, task, _models(result.calls, settings), tags, (FrameSeen(0.0, verdicts),))
+    tags = _tags((), [verdicts], settings, result.judges)
+    models = _models(result.judges, settings)
+    return Evidence(title, task, models, tags, (FrameSeen(0.0, verdicts),))
 
 
 def _tags(
-    spans: Iterable[Span], verdicts: Iterable[Mapping[str, Verdict]], settings: Settings
+    spans: Iterable[Span],
+    verdicts: Iterable[Mapping[str, Verdict]],
+    settings: Settings,
+    judges: Mapping[str, Judge],
 ) -> tuple[TagSeen, ...]:
     """Return the tags of the list, and any other that was seen."""
     by_tag: dict[str, list[Span]] = {}
     seen: dict[str, TagSeen] = {}
     for model in settings.engine.active_models().values():
         rule_of = settings.engine.rule_of(model.category)
+        judge = judges.get(model.category, UNKNOWN_JUDGE)
         for tag in model.tag_list:
             rule = rule_of(tag)
-            seen.setdefault(tag, TagSeen(tag, rule.renamed or tag, rule.threshold))
+            name = rule.renamed or tag
+            seen.setdefault(tag, TagSeen(tag, name, rule.threshold, judge=judge))
     for span in spans:
         by_tag.setdefault(span.tag, []).append(span)
     others = dict.fromkeys([*by_tag, *(tag for of_frame in verdicts for tag in of_frame)])
     threshold = settings.engine.default_rule.threshold
     every = {**{tag: TagSeen(tag, tag, threshold) for tag in others}, **seen}
-    return tuple(
-        TagSeen(one.tag, one.in_stash, one.threshold, _in_order(by_tag.get(one.tag, ())))
-        for one in every.values()
-    )
+    return tuple(replace(one, spans=_in_order(by_tag.get(one.tag, ()))) for one in every.values())
 
 
 def _in_order(spans: Iterable[Span]) -> tuple[Span, ...]:
     return tuple(sorted(spans, key=lambda span: span.start_s))
 
 
-def _models(calls: Mapping[str, int], settings: Settings) -> str:
-    """Return the models that answered. Where every answer was stored, those of the settings."""
-    configured = (model.model_id for model in settings.engine.active_models().values())
-    return ", ".join(calls or filter(None, configured))
+def _models(judges: Mapping[str, Judge], settings: Settings) -> str:
+    """Return the models that judged, by the names that their servers give. Those of the settings
+    if a pipeline of the user's own names none.
+    """
+    configured = (model.model_id or "" for model in settings.engine.active_models().values())
+    named = (judge.model for judge in judges.values())
+    return ", ".join(dict.fromkeys(filter(None, named if judges else configured)))

@@ -92,14 +92,18 @@ class Case:
         if kind == "adjust" and new is None:
             new = (start_s + 5, start_s + 25)
         decisions = [self.decision(kind, start_s, tag, new)]
-        return {"scene": self.scene, "revision": self.view()["revision"], "decisions": decisions}
+        return {**self.item, "revision": self.view()["revision"], "decisions": decisions}
 
     def decide(self, kind, start_s, tag="Foul", new=None):
         return self.pages.value("decide", **self.arguments(kind, start_s, tag, new))
 
     def undo(self):
         revision = self.view()["revision"]
-        return self.pages.value("undo_decision", scene=self.scene, revision=revision)
+        return self.pages.value("undo_decision", **self.item, revision=revision)
+
+    @property
+    def item(self):
+        return {"kind": "scene", "id": self.scene}
 
     @property
     def content(self):
@@ -296,7 +300,7 @@ def test_decisions_about_one_span_follow_each_other(case):
         case.undo()
         assert case.spans()[0] == expected
     code, message = case.pages.failure(
-        "undo_decision", scene=case.scene, revision=case.view()["revision"]
+        "undo_decision", **case.item, revision=case.view()["revision"]
     )
     assert (code, "no decision" in message) == ("changed", True)
 
@@ -328,7 +332,7 @@ def test_a_decision_against_an_older_revision_changes_nothing(case):
     before = case.content
     assert case.pages.failure("decide", **arguments)[0] == "changed"
     assert case.content == before
-    assert case.pages.failure("decide", **{**arguments, "scene": "999"})[0] == "not_found"
+    assert case.pages.failure("decide", **{**arguments, "id": "999"})[0] == "not_found"
 
 
 @pytest.mark.parametrize(
@@ -409,7 +413,7 @@ def test_a_kill_leaves_a_decision_made_or_not_made(case, kind, start_s, tag, aft
         case.run(updating=True)
         assert case.content == decided[0]
         revision = case.view()["revision"]
-        killed(case, "undo_decision", {"scene": case.scene, "revision": revision}, at, after)
+        killed(case, "undo_decision", {**case.item, "revision": revision}, at, after)
         if case.content != before:
             case.view()
         if case.content != before:

@@ -11,12 +11,13 @@ from haven.items import ItemKind, ItemRef
 from haven.stash.evidence import Evidence, FrameSeen, TagSeen
 from haven.stash.handler import MediaHandler
 from haven.stash.journal import Journal
+from haven.stash.values import ItemSnapshot
 from sandbox.pictures import write_folder
 from sandbox.stash import SandboxStash
 from tests.plugin.fragile import NAMES, FragileClient, KilledError, handler_of, once_replied
 from tests.plugin.items import SCENE, info
 from tests.torture.world import TAGS, arena_of_scenes
-from vlm_engine import ImageTagInfo, Span, Verdict
+from vlm_engine import ImageTagInfo, Judge, Span, Verdict
 from vlm_engine.testing.threads import running
 
 FOUND = info("Foul", Foul=[(10, 20)])
@@ -25,7 +26,13 @@ SEEN = Evidence(
     "Tag Videos",
     "sandbox-vlm",
     (
-        TagSeen("Foul", "Personal foul", 0.5, (Span("Foul", 10, 20, 0.97), Span("Foul", 50, 60))),
+        TagSeen(
+            "Foul",
+            "Personal foul",
+            0.5,
+            (Span("Foul", 10, 20, 0.97), Span("Foul", 50, 60)),
+            Judge("sandbox-vlm", "1234abcd"),
+        ),
         TagSeen("Goal", "Goal", 0.4),
     ),
     (
@@ -35,6 +42,7 @@ SEEN = Evidence(
     ),
     600.5,
     ((100.0, 110.0),),
+    effort=1.6,
 )
 
 
@@ -115,7 +123,7 @@ def test_evidence_is_stored_in_one_step_with_the_plan(stash, tmp_path):
 def test_evidence_of_an_item_of_the_same_id_is_not_shown(tmp_path):
     ref = ItemRef(SCENE, "7")
     with closing(Journal(tmp_path / "journal.sqlite")) as journal:
-        journal.store_evidence(ref, SEEN, 1000.0)
+        journal.store_evidence(ItemSnapshot(ref, (), (), 1000.0), SEEN)
         assert journal.evidence(ref, 1000.0) is not None
         assert journal.evidence(ref, 2000.0) is None
 
@@ -124,7 +132,7 @@ def test_evidence_of_an_item_of_the_same_id_is_not_shown(tmp_path):
 def test_damaged_evidence_counts_as_none(tmp_path):
     ref = ItemRef(SCENE, "7")
     with closing(Journal(tmp_path / "journal.sqlite")) as journal:
-        journal.store_evidence(ref, SEEN, 0.0)
+        journal.store_evidence(ItemSnapshot(ref, ()), SEEN)
     with closing(sqlite3.connect(tmp_path / "journal.sqlite")) as db, db:
         db.execute("UPDATE journal_evidence SET evidence = x'00'")
     assert stored(tmp_path, ref) is None
@@ -144,7 +152,10 @@ def test_a_run_stores_what_it_saw_also_below_the_threshold(tmp_path):
         assert {one.tag for one in seen.tags if one.spans} == present
         assert {one.threshold for one in seen.tags} == {1.0}
         assert (seen.title, seen.task, seen.model) == (scene.title, "Tag Videos", "sandbox-vlm")
+        assert {one.judge.model for one in seen.tags} == {"sandbox-vlm"}
+        assert all(one.judge.wording for one in seen.tags)
         assert seen.duration_s == pytest.approx(4, abs=0.5)
+        assert seen.effort == 1
         yes = {tag for frame in seen.frames for tag, one in frame.verdicts.items() if one.present}
         assert yes == present
 
@@ -183,9 +194,10 @@ def test_an_image_shows_its_tags_beside_what_was_seen(pages):
     library.untag_image(image, "Goal")
     value = pages.value("image", id=image)
     assert (value["title"], value["model"]) == ("Penalty", "sandbox-vlm")
-    assert [(one["tag"], one["present"], one["state"]) for one in value["tags"]] == [
-        ("Foul", True, "marker"),
-        ("Goal", True, "gone"),
-        ("Timeout", False, "below"),
+    assert [(one["tag"], one["spans"][0]["state"]) for one in value["tags"]] == [
+        ("Foul", "marker"),
+        ("Goal", "gone"),
+        ("Timeout", "below"),
     ]
+    assert value["frames"] == [{"time_s": 0, "tags": [["Foul", True, 0.9], ["Goal", True, 0.8]]}]
     assert pages.failure("image", id="999")[0] == "not_found"

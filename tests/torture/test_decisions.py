@@ -31,6 +31,10 @@ class Tab:
     def __init__(self, place: World, scene: str) -> None:
         self.place, self.scene = place, scene
 
+    @property
+    def item(self) -> Mapping[str, str]:
+        return {"kind": "scene", "id": self.scene}
+
     def view(self) -> Mapping[str, Any]:
         reply = self.place.click({"op": "scene", "id": self.scene})
         assert reply is not None
@@ -42,13 +46,13 @@ class Tab:
         """Decide something about a span, or undo; what is decided is random."""
         call = self._call(rng)
         if call is not None:
-            self.place.click({**call, "scene": self.scene}, killer)
+            self.place.click({**call, **self.item}, killer)
 
     def undo_all(self) -> None:
         """Undo one decision after the other, until none is left."""
         for _ in range(2 * CLICKS * len(KINDS)):
             call = {"op": "undo_decision", "revision": self.view()["revision"]}
-            reply = self.place.click({**call, "scene": self.scene})
+            reply = self.place.click({**call, **self.item})
             assert reply is not None
             if not reply["ok"]:
                 assert "no decision" in reply["message"]

@@ -1,6 +1,6 @@
 /** Parts that the tabs of the page share: loading, faults with a retry, findings of checks. */
 
-import { page as texts } from "./texts.js";
+import { page as texts, parts } from "./texts.js";
 
 /** @typedef {import("../contract").SectionValue} SectionValue */
 /** @typedef {import("../contract").FindingValue} FindingValue */
@@ -38,6 +38,16 @@ export function useLoaded(load) {
     set: (/** @type {Value} */ value) => setState({ value, fault: "" }),
     reload: () => setRound((count) => count + 1),
   };
+}
+
+/**
+ * Whether decisions are saved, said quietly.
+ * @param {{review: import("./review.js").ItemReview}} props
+ */
+export function Status({ review }) {
+  const saved = review.hasSaved && !review.fault ? parts.saved : "";
+  const text = review.isBusy ? parts.waitsForTask : review.isSaving ? parts.saving : saved;
+  return h("span", { className: "haven-status text-muted", role: "status" }, text);
 }
 
 /** @param {{fault: string, retry?: () => void}} props */

@@ -11,13 +11,14 @@ const MOST_ITEMS = 2000;
 const MODES = { scenes: "tag_videos", images: "tag_images", galleries: "tag_images" };
 
 /**
- * Queue the task that tags these items.
+ * Queue the task that tags these items. `settings`: those that this task has other values for.
  * @param {Shell} shell
  * @param {Kind} kind
  * @param {readonly string[]} ids
+ * @param {Record<string, string>} [settings]
  */
-export const startTagging = (shell, kind, ids) =>
-  startTask(shell, texts.task[kind](ids.length), { mode: MODES[kind], [kind]: ids.join(",") });
+export const startTagging = (shell, kind, ids, settings = {}) =>
+  startTask(shell, texts.task[kind](ids.length), { mode: MODES[kind], [kind]: ids.join(","), ...settings });
 
 /**
  * Open the dialogue. It lies in an element of its own, so that it works from any page.

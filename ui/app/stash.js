@@ -112,9 +112,9 @@ export async function call(shell, op, args, signal) {
 const pause = (duration) => new Promise((resolve) => setTimeout(resolve, duration));
 
 /**
- * Make Stash's own page show what was written to a scene or an image.
+ * Make Stash's own page show what was written to an item.
  * @param {Shell} shell
- * @param {"FindScene" | "FindImage"} query
+ * @param {"FindScene" | "FindImage" | "FindGallery"} query
  */
 export const refresh = (shell, query) =>
   shell.api.utils.StashService.getClient().refetchQueries({ include: [query] });

@@ -5,18 +5,21 @@ import { possible } from "../model/decisions.js";
 import { alsoAsked, framesNear, verdict } from "../model/frames.js";
 import { agoText, clockText, stretchText } from "../model/time.js";
 import { moveEnd } from "../model/timeline.js";
+import { TagAgain, useAgain } from "./again.js";
+import { Emptiness } from "./emptiness.js";
+import { Status } from "./parts.js";
 import { Pictures } from "./pictures.js";
-import { reviewOf } from "./review.js";
-import { startTagging } from "./start.js";
-import { play, playerTime, refresh } from "./stash.js";
+import { useReview } from "./review.js";
+import { play, playerTime } from "./stash.js";
 import { decisionText, stateText, texts } from "./texts.js";
 import { CloseUp, Timeline } from "./timeline.js";
 
 /** @typedef {import("../plugin-api").Shell} Shell */
 /** @typedef {import("../plugin-api").Scene} Scene */
-/** @typedef {import("../contract").SceneEvidence} SceneEvidence */
+/** @typedef {import("../contract").ItemEvidence} ItemEvidence */
 /** @typedef {import("../contract").SpanEvidence} SpanEvidence */
 /** @typedef {import("../contract").Decision} Decision */
+/** @typedef {ReturnType<typeof useAgain>} Again */
 /** @typedef {{row: number, span: number}} Place */
 /** @typedef {{start_s: number, end_s: number}} Stretch */
 
@@ -28,7 +31,8 @@ const MOST_FRAMES = 8;
 
 /** @param {{shell: Shell, scene: Scene, setTimestamp?: (seconds: number) => void}} props */
 export default function Tab({ shell, scene, setTimestamp }) {
-  const review = useReview(shell, scene.id);
+  const review = useReview(shell, "scene", scene.id);
+  const again = useAgain(shell, review);
   const [selected, setSelected] = React.useState(/** @type {Place | null} */ (null));
   const [draft, setDraft] = React.useState(/** @type {Stretch | null} */ (null));
   const root = React.useRef(/** @type {HTMLDivElement | null} */ (null));
@@ -62,7 +66,7 @@ export default function Tab({ shell, scene, setTimestamp }) {
   const actions = {
     j: () => step(1),
     k: () => step(-1),
-    y: () => decide("keep"),
+    y: () => decide(span?.state === "gone" ? "bring_back" : "keep"),
     n: () => decide("wrong"),
     u: () => void review.undo(),
     "[": () => moveHere("start"),
@@ -79,7 +83,7 @@ export default function Tab({ shell, scene, setTimestamp }) {
         evidence.tags.length > 0 &&
           h(Timeline, { shell, evidence, selected, onSelect: select, onSeek: seek }),
         evidence.tags.length > 0 && h(Legend, { hasGaps: evidence.gaps_s.length > 0 }),
-        h(Emptiness, { evidence }),
+        h(Emptiness, { shell, evidence, again, onSelect: select }),
         tag && span
           ? h(Detail, { shell, scene, evidence, tag, span, draft, decide, setDraft, moveHere, seek })
           : evidence.tags.length > 0 && h("p", { className: "text-muted" }, texts.select),
@@ -88,45 +92,15 @@ export default function Tab({ shell, scene, setTimestamp }) {
   return h(
     "div",
     { className: "haven-tab", ref: root, tabIndex: -1, "aria-label": texts.timeline },
-    h(Header, { shell, scene, review, step, hasSpans: !!evidence?.tags.some((row) => row.spans.length) }),
+    h(Header, { shell, review, again, step, hasSpans: !!evidence?.tags.some((row) => row.spans.length) }),
     review.fault && h("p", { className: "text-danger", role: "alert" }, review.fault),
     body,
   );
 }
 
 /**
- * Return the review of a scene; the component is drawn again when it changes. What waits is sent
- * when the tab or the page goes. When a task ends, wherever it was started, the scene is read anew.
- * @param {Shell} shell
- * @param {string} scene
- */
-function useReview(shell, scene) {
-  const [, setCount] = React.useState(0);
-  const review = React.useMemo(() => reviewOf(shell, scene), [shell, scene]);
-  React.useEffect(() => {
-    const flush = () => void review.flush();
-    const stop = review.listen(() => setCount((count) => count + 1));
-    let task = shell.task.get()?.id;
-    const stopTask = shell.task.listen(() => {
-      const before = task;
-      task = shell.task.get()?.id;
-      if (before && before !== task) void review.load().then(() => refresh(shell, "FindScene"));
-    });
-    window.addEventListener("pagehide", flush);
-    void review.load();
-    return () => {
-      window.removeEventListener("pagehide", flush);
-      stopTask();
-      stop();
-      flush();
-    };
-  }, [review]);
-  return review;
-}
-
-/**
  * Return the span that comes next, or before, in the order of time.
- * @param {SceneEvidence} evidence
+ * @param {ItemEvidence} evidence
  * @param {Place | null} selected
  * @param {number} by
  * @returns {Place | null}
@@ -175,64 +149,36 @@ const isTyping = (target) =>
 const isQuiet = (target) =>
   target instanceof HTMLElement && !target.closest("button, [role=button], video, .video-js");
 
-/** @param {{shell: Shell, scene: Scene, review: import("./review.js").SceneReview, step: (by: number) => void, hasSpans: boolean}} props */
-function Header({ shell, scene, review, step, hasSpans }) {
-  const [note, setNote] = React.useState("");
-  const [isRunning, setRunning] = React.useState(false);
+/** @param {{shell: Shell, review: import("./review.js").ItemReview, again: Again, step: (by: number) => void, hasSpans: boolean}} props */
+function Header({ shell, review, again, step, hasSpans }) {
   const { evidence } = review;
-  const tagNow = async () => {
-    setRunning(true);
-    try {
-      const { ended } = await startTagging(shell, "scenes", [scene.id]);
-      setNote(texts.started);
-      setNote(await ended);
-    } catch (error) {
-      setNote(error instanceof Error ? error.message : String(error));
-    }
-    setRunning(false);
-  };
-  const status = review.isSaving ? texts.saving : review.hasSaved && !review.fault ? texts.saved : "";
   const quiet = { className: "minimal", variant: "secondary", size: "sm" };
   return h(
     "div",
     { className: "haven-header" },
     h("span", { className: "haven-summary" }, evidence && summary(evidence)),
-    h("span", { className: "haven-status text-muted", role: "status" }, status),
+    h(Status, { review }),
     hasSpans && h(Button, { ...quiet, title: texts.previous, "aria-label": texts.previous, onClick: () => step(-1) }, "‹"),
     hasSpans && h(Button, { ...quiet, title: texts.next, "aria-label": texts.next, onClick: () => step(1) }, "›"),
     hasSpans && h(Button, { ...quiet, title: texts.undoHelp, onClick: () => review.undo() }, texts.undo),
     review.fault && h(Button, { ...quiet, onClick: () => review.load() }, texts.reload),
-    h(
-      Button,
-      { variant: "secondary", size: "sm", title: texts.tagHelp, disabled: isRunning, onClick: tagNow },
-      evidence?.looked_at ? texts.tagAgain : texts.tagNow,
-    ),
-    note && h("span", { className: "haven-note", role: "status" }, note),
+    h(TagAgain, { shell, evidence, again }),
+    again.note && h("span", { className: "haven-note", role: "status" }, again.note),
   );
 }
 
-/** @param {SceneEvidence} evidence */
+/** @param {ItemEvidence} evidence */
 function summary(evidence) {
   if (evidence.looked_at === null) return "";
   const spans = evidence.tags.map((tag) => tag.spans.filter((span) => isMarker(span)).length);
   const found = texts.found(spans.filter(Boolean).length, spans.reduce((sum, count) => sum + count, 0));
-  return [found, evidence.model, agoText(evidence.looked_at, Date.now() / 1000)].filter(Boolean).join(" · ");
+  const effort = evidence.effort && evidence.effort !== 1 ? texts.effort(evidence.effort) : "";
+  const ago = agoText(evidence.looked_at, Date.now() / 1000);
+  return [found, evidence.model, effort, ago].filter(Boolean).join(" · ");
 }
 
 /** @param {SpanEvidence} span */
 const isMarker = (span) => ["marker", "kept", "adjusted"].includes(span.state);
-
-/** @param {{evidence: SceneEvidence}} props */
-function Emptiness({ evidence }) {
-  const spans = evidence.tags.flatMap((tag) => tag.spans);
-  const below = spans.filter((span) => span.state === "below").length;
-  const lines = [];
-  if (evidence.looked_at === null) lines.push(evidence.note || texts.never);
-  else if (!spans.length) lines.push(texts.nothing);
-  else if (below === spans.length) lines.push(texts.nothingAbove(below));
-  if (evidence.looked_at !== null && evidence.note) lines.push(evidence.note);
-  return h(React.Fragment, null, lines.map((line) => h("p", { key: line }, line)));
-}
 
 /** @param {{hasGaps: boolean}} props */
 function Legend({ hasGaps }) {
@@ -250,7 +196,7 @@ function Legend({ hasGaps }) {
  * @typedef {object} DetailProps
  * @property {Shell} shell
  * @property {Scene} scene
- * @property {SceneEvidence} evidence
+ * @property {ItemEvidence} evidence
  * @property {import("../contract").TagEvidence} tag
  * @property {SpanEvidence} span
  * @property {Stretch | null} draft

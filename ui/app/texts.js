@@ -13,6 +13,32 @@ export const stateText = {
   gone: "removed in Stash, stays off",
 };
 
+/**
+ * The states of a tag of an image or a gallery.
+ * @type {Record<string, string>}
+ */
+export const tagStateText = {
+  marker: "added by the plugin",
+  below: "not sure enough, not added",
+  wrong: "called wrong, stays off",
+  kept: "kept by you",
+  gone: "removed in Stash, stays off",
+};
+
+/**
+ * Return the label of a decision about a tag of an image or a gallery, and the sentence behind it.
+ * @param {"keep" | "wrong" | "adjust" | "bring_back"} kind
+ * @param {string} state
+ * @returns {[label: string, help: string]}
+ */
+export function tagDecisionText(kind, state) {
+  if (kind === "wrong") return ["Wrong", "Takes the tag off. No run adds it again"];
+  if (kind === "bring_back") {
+    return ["Bring back", state === "gone" ? "Adds the tag again. No run takes it off" : "Takes your decision back, and adds the tag again if that had removed it"];
+  }
+  return state === "marker" ? ["Keep", "No run takes the tag off"] : ["Add tag", "Adds the tag. No run takes it off"];
+}
+
 const keep = "The marker is yours from now on: no run changes or removes it (y)";
 const add = "Adds a marker, which is yours: no run changes or removes it (y)";
 
@@ -25,13 +51,13 @@ const add = "Adds a marker, which is yours: no run changes or removes it (y)";
 export function decisionText(kind, state) {
   switch (kind) {
     case "keep":
-      return state === "marker" ? ["Keep", keep] : [state === "gone" ? "Bring back" : "Add marker", add];
+      return state === "marker" ? ["Keep", keep] : ["Add marker", add];
     case "wrong":
       return ["Wrong", "Removes the marker, and the tag when nothing else supports it. No run adds it again (n)"];
     case "adjust":
       return ["Adjust", "Move an end of the moment"];
     case "bring_back":
-      return ["Bring back", "Adds the marker again, as it was"];
+      return ["Bring back", state === "gone" ? add : "Adds the marker again, as it was"];
   }
 }
 
@@ -45,7 +71,7 @@ const codes = {
 
 export const texts = {
   failure: (/** @type {string} */ code, /** @type {string} */ message) => codes[code] ?? message,
-  changed: "The scene was changed meanwhile. What is shown is new; decide again.",
+  changed: "It was changed meanwhile. What is shown is new; decide again.",
   noReply: "The plugin did not answer. Check that its Python works: run the task Check Set-up.",
   notRun: (/** @type {string} */ error) =>
     `The plugin could not run: ${error}. Stash's log says why; often it is the Python path on Stash's settings page “System”.`,
@@ -54,15 +80,9 @@ export const texts = {
   moments: (/** @type {number} */ count) => many(count, "moment"),
   belowOnly: (/** @type {number} */ count) => `${count.toLocaleString()} below`,
   loading: "Loading …",
-  saving: "Saving …",
-  saved: "Saved",
-  never: "The plugin has not tagged this yet.",
-  nothing: "Nothing was found. The threshold may be too high, or the tags are not in this video.",
-  nothingAbove: (/** @type {number} */ count) =>
-    `No tag reached its threshold. ${many(count, "moment")} below it can be seen in the timeline.`,
-  tagNow: "Tag this scene now",
-  tagAgain: "Tag again",
-  tagHelp: "Adds tags and markers to this scene. The task Undo Last Run takes them back.",
+  effort: (/** @type {number} */ effort) => `effort ${effort}`,
+  row: (/** @type {string} */ tag, /** @type {number} */ markers, /** @type {number} */ below) =>
+    `${tag}: ${many(markers, "marker")}, ${below.toLocaleString()} below the threshold`,
   undo: "Undo",
   undoHelp: "Takes the last decision about this scene back (u)",
   reload: "Reload",
@@ -90,8 +110,6 @@ export const texts = {
   legend: { marker: "marker in Stash", below: "below the threshold", wrong: "called wrong or removed", gap: "not read" },
   threshold: (/** @type {string} */ percent) => `threshold ${percent}`,
   byPerson: "made by a person",
-  present: "found",
-  absent: "not found",
   task: {
     scenes: (/** @type {number} */ count) => `Tag ${many(count, "scene")}`,
     images: (/** @type {number} */ count) => `Tag ${many(count, "image")}`,
@@ -115,6 +133,62 @@ export const texts = {
   back: "Back",
   taskFailed: (/** @type {string} */ error) => `The task failed: ${error}. Its log says more.`,
   taskStopped: "The task was stopped.",
+};
+
+/** Texts of the parts that scenes, images and galleries share. */
+export const parts = {
+  saving: "Saving …",
+  saved: "Saved",
+  waitsForTask: "Waits for a task that is writing …",
+};
+
+/** Texts of "Tag again". */
+export const again = {
+  tagNow: "Tag this scene now",
+  tagAgain: "Tag again",
+  help: "Adds tags and markers to this scene. The task Undo Last Run takes them back.",
+  choose: "How hard to look",
+  asBefore: "As set: only what was never asked",
+  harder: (/** @type {number} */ effort, /** @type {number} */ questions, /** @type {number} */ missed) =>
+    `Harder (${effort}): about ${many(questions, "question")} more, ${missed} % of short events missed`,
+  started: texts.started,
+};
+
+/** Texts about a scene in which nothing became a marker. */
+export const emptiness = {
+  never: "The plugin has not tagged this yet.",
+  nothing: "Nothing was found. It may be one of these:",
+  nothingAbove: "No tag reached its threshold. It may be one of these:",
+  threshold: (/** @type {string} */ tag, /** @type {string} */ when, /** @type {string} */ confidence, /** @type {string} */ threshold) =>
+    `The surest moment is ${tag} at ${when}${confidence && ` with ${confidence}`}; its markers need ${threshold}. `,
+  show: "Show it",
+  changeThreshold: "Change thresholds",
+  unread: (/** @type {number} */ count, /** @type {number} */ all) => `${count.toLocaleString()} of ${many(all, "frame")} could not be read or judged. `,
+  askAgain: "Ask about them again",
+  silent: (/** @type {number} */ frames) => `The model said no to every tag in ${many(frames, "frame")}. One that sees no pictures does that, too. `,
+  checkServers: "Check the servers",
+  effort: (/** @type {number} */ missed) => `About ${missed} % of short events are missed at this effort. `,
+  lookHarder: "Look harder",
+  tags: (/** @type {readonly string[]} */ tags) =>
+    `These tags were looked for: ${tags.slice(0, 8).join(", ")}${tags.length > 8 ? ` and ${tags.length - 8} more` : ""}. `,
+  changeTags: "Change the tags",
+};
+
+/** Texts of the block of an image or a gallery. */
+export const item = {
+  loading: texts.loading,
+  never: emptiness.never,
+  started: texts.started,
+  undo: texts.undo,
+  undoHelp: "Takes the last decision about these tags back",
+  tagNow: { image: texts.task.images(1), gallery: texts.task.galleries(1) },
+  tagHelp: { image: texts.taskHelp.images, gallery: texts.taskHelp.galleries },
+  ofImages: "Tags that enough of its images have",
+  noTags: "The plugin gave this gallery no tags.",
+  absent: (/** @type {number} */ count) => `${many(count, "tag")} not found`,
+  no: "not found",
+  notSure: (/** @type {string} */ threshold) => `found, not sure enough (threshold ${threshold})`,
+  byPerson: "put there by a person",
 };
 
 const percent = (/** @type {number} */ share) => `${Math.round(share * 100)} %`;

@@ -3,12 +3,12 @@
 import { strength } from "../model/confidence.js";
 import { verdict } from "../model/frames.js";
 import { clockText } from "../model/time.js";
-import { closeUp, extent, moveEnd, pack, rowWindow, stretchAt, ticks } from "../model/timeline.js";
+import { closeUp, extent, lengthOf, moveEnd, pack, rowWindow, stretchAt, ticks } from "../model/timeline.js";
 import { playerTime } from "./stash.js";
 import { texts } from "./texts.js";
 
 /** @typedef {import("../plugin-api").Shell} Shell */
-/** @typedef {import("../contract").SceneEvidence} SceneEvidence */
+/** @typedef {import("../contract").ItemEvidence} ItemEvidence */
 /** @typedef {import("../contract").TagEvidence} TagEvidence */
 /** @typedef {import("../contract").SpanEvidence} SpanEvidence */
 /** @typedef {{row: number, span: number}} Place */
@@ -16,7 +16,7 @@ import { texts } from "./texts.js";
 /**
  * @typedef {object} TimelineProps
  * @property {Shell} shell
- * @property {SceneEvidence} evidence
+ * @property {ItemEvidence} evidence
  * @property {Place | null} selected
  * @property {(place: Place) => void} onSelect
  * @property {(seconds: number) => void} onSeek
@@ -38,11 +38,12 @@ export function Timeline(props) {
   const { evidence } = props;
   const area = React.useRef(/** @type {HTMLDivElement | null} */ (null));
   const width = useWidth(area);
+  const duration = lengthOf(evidence);
   const [top, setTop] = React.useState(0);
   const view = Math.min(evidence.tags.length, MOST_VISIBLE) * ROW;
   const { first, last } = rowWindow(evidence.tags.length, ROW, top, view);
   const rows = evidence.tags.slice(first, last).map((tag, index) =>
-    h(Row, { ...props, key: tag.tag, tag, row: first + index, width, top: (first + index) * ROW }),
+    h(Row, { ...props, key: tag.tag, tag, row: first + index, duration, width, top: (first + index) * ROW }),
   );
   const list = React.useRef(/** @type {HTMLDivElement | null} */ (null));
   const chosen = props.selected?.row;
@@ -55,14 +56,14 @@ export function Timeline(props) {
   return h(
     "div",
     { className: "haven-timeline" },
-    h("div", { className: "haven-ruler", ref: area }, h(Ruler, { duration: evidence.duration_s, width })),
-    h(Frames, { ...props, width }),
+    h("div", { className: "haven-ruler", ref: area }, h(Ruler, { duration, width })),
+    h(Frames, { ...props, duration, width }),
     h(
       "div",
       { className: "haven-rows", ref: list, style: { height: view }, onScroll },
       h("div", { className: "haven-rows-all", style: { height: evidence.tags.length * ROW } }, rows),
     ),
-    h(Here, { shell: props.shell, duration: evidence.duration_s, width }),
+    h(Here, { shell: props.shell, duration, width }),
   );
 }
 
@@ -119,9 +120,9 @@ function useCanvas(paint, width, height, shows) {
  */
 const colour = (style, name) => style.getPropertyValue(`--haven-${name}`).trim() || style.color;
 
-/** @param {TimelineProps & {width: number}} props */
-function Frames({ evidence, selected, onSeek, width }) {
-  const { frames, gaps_s: gaps, duration_s: duration } = evidence;
+/** @param {TimelineProps & {duration: number, width: number}} props */
+function Frames({ evidence, selected, onSeek, duration, width }) {
+  const { frames, gaps_s: gaps } = evidence;
   const tag = selected ? evidence.tags[selected.row]?.tag : undefined;
   const ref = useCanvas(
     (context, style) => {
@@ -147,7 +148,7 @@ function Frames({ evidence, selected, onSeek, width }) {
     onSeek(index < 0 ? time : frames[index].time_s);
   };
   const style = { width, height: FRAMES_ROW };
-  return h("canvas", { ref, className: "haven-frames-row", style, title: texts.frames, onClick: seek });
+  return h("canvas", { ref, "aria-hidden": true, className: "haven-frames-row", style, title: texts.frames, onClick: seek });
 }
 
 /**
@@ -163,39 +164,34 @@ function dot(context, left, isPresent, style) {
   context.fill();
 }
 
-/** @param {TimelineProps & {tag: TagEvidence, row: number, width: number, top: number}} props */
+/** @param {TimelineProps & {tag: TagEvidence, row: number, duration: number, width: number, top: number}} props */
 function Row(props) {
-  const { evidence, tag, row, width, top, selected, onSelect, onSeek } = props;
+  const { tag, row, duration, width, top, selected, onSelect, onSeek } = props;
   const isSelected = selected?.row === row;
   const chosen = isSelected ? selected.span : -1;
   const lanes = React.useMemo(() => pack(tag.spans), [tag.spans]);
   const ref = useCanvas(
-    (context, style) => paintRow(context, style, { spans: tag.spans, lanes, chosen, duration: evidence.duration_s, width }),
+    (context, style) => paintRow(context, style, { spans: tag.spans, lanes, chosen, duration, width }),
     width,
     ROW,
-    [tag.spans, chosen, evidence.duration_s],
+    [tag.spans, chosen, duration],
   );
   const click = (/** @type {any} */ event) => {
-    const time = (event.nativeEvent.offsetX / width) * evidence.duration_s;
-    const span = stretchAt(tag.spans, time, (NEAR_PX / width) * evidence.duration_s);
+    const time = (event.nativeEvent.offsetX / width) * duration;
+    const span = stretchAt(tag.spans, time, (NEAR_PX / width) * duration);
     if (span >= 0) onSelect({ row, span });
     else onSeek(time);
   };
+  const count = tag.spans.filter((span) => ["marker", "kept", "adjusted"].includes(span.state)).length;
+  const below = tag.spans.filter((span) => span.state === "below").length;
   const selectFirst = () => tag.spans.length && onSelect({ row, span: 0 });
   return h(
     "div",
     { className: `haven-row${isSelected ? " is-selected" : ""}`, style: { top } },
-    h("button", { type: "button", className: "haven-label", title: tag.tag, onClick: selectFirst }, tag.tag),
-    h("canvas", { ref, style: { width, height: ROW }, onClick: click }),
-    h("span", { className: "haven-count" }, countText(tag)),
+    h("button", { type: "button", className: "haven-label", title: tag.tag, "aria-label": texts.row(tag.tag, count, below), onClick: selectFirst }, tag.tag),
+    h("canvas", { ref, style: { width, height: ROW }, "aria-hidden": true, onClick: click }),
+    h("span", { className: "haven-count" }, count || !below ? count.toLocaleString() : texts.belowOnly(below)),
   );
-}
-
-/** @param {TagEvidence} tag */
-function countText(tag) {
-  const count = tag.spans.filter((span) => ["marker", "kept", "adjusted"].includes(span.state)).length;
-  const below = tag.spans.filter((span) => span.state === "below").length;
-  return count || !below ? count.toLocaleString() : texts.belowOnly(below);
 }
 
 /**
@@ -245,7 +241,7 @@ function paintBar(context, fill, state, box) {
 /**
  * A close-up of the selected span, with its ends as handles: to drag, or to move with the arrow
  * keys. It shows the same part of the video until the adjustment is over.
- * @param {{evidence: SceneEvidence, tag: string, draft: Stretch, onDraft: (stretch: Stretch) => void}} props
+ * @param {{evidence: ItemEvidence, tag: string, draft: Stretch, onDraft: (stretch: Stretch) => void}} props
  */
 export function CloseUp({ evidence, tag, draft, onDraft }) {
   const area = React.useRef(/** @type {HTMLDivElement | null} */ (null));

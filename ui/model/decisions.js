@@ -1,16 +1,16 @@
 /**
- * Decisions about the spans of one scene: applied at once to what the page shows, sent together,
+ * Decisions about the spans of one scene, or the tags of one image or gallery: applied at once to what the page shows, sent together,
  * replaced by what the server answers. Nothing here sends or waits.
  */
 
-/** @typedef {import("../contract").SceneEvidence} SceneEvidence */
+/** @typedef {import("../contract").ItemEvidence} ItemEvidence */
 /** @typedef {import("../contract").SpanEvidence} SpanEvidence */
 /** @typedef {import("../contract").Decision} Decision */
 /** @typedef {import("../contract").SpanState} SpanState */
 
 /**
  * `saved`: what the server answered last. `sent`: decisions under way. `waiting`: decisions to send.
- * @typedef {{saved: SceneEvidence, sent: readonly Decision[], waiting: readonly Decision[]}} Review
+ * @typedef {{saved: ItemEvidence, sent: readonly Decision[], waiting: readonly Decision[]}} Review
  */
 
 /** @type {Record<Decision["kind"], SpanState>} */
@@ -23,14 +23,23 @@ const POSSIBLE = {
   kept: ["wrong", "adjust"],
   adjusted: ["wrong", "adjust"],
   wrong: ["bring_back"],
-  gone: ["keep"],
+  gone: ["bring_back"],
 };
+
+/** @type {readonly Decision["kind"][]} */
+const OF_TAGS = ["keep", "wrong", "bring_back"];
 
 /**
  * Return the kinds of decision that a span in this state can get, in the order of their buttons.
  * @param {SpanState} state
  */
 export const possible = (state) => POSSIBLE[state];
+
+/**
+ * Return the same for a tag of an image or a gallery, which has no ends to move.
+ * @param {SpanState} state
+ */
+export const possibleForTag = (state) => POSSIBLE[state].filter((kind) => OF_TAGS.includes(kind));
 
 /**
  * Return the key of a span within its scene.
@@ -56,9 +65,9 @@ export function decision(kind, tag, span, stretch = null) {
 /**
  * Return the evidence as it is after a decision. A decision about a span that is not there changes
  * nothing.
- * @param {SceneEvidence} evidence
+ * @param {ItemEvidence} evidence
  * @param {Decision} made
- * @returns {SceneEvidence}
+ * @returns {ItemEvidence}
  */
 export function after(evidence, made) {
   const key = spanKey(made.tag, made);
@@ -83,7 +92,7 @@ function changed(span, made) {
 
 /**
  * Return a review of evidence that the server gave.
- * @param {SceneEvidence} saved
+ * @param {ItemEvidence} saved
  * @returns {Review}
  */
 export const review = (saved) => ({ saved, sent: [], waiting: [] });
@@ -136,21 +145,28 @@ export function send(state) {
 }
 
 /**
+ * Return the review with what was under way among what waits, to be sent again.
+ * @param {Review} state
+ * @returns {Review}
+ */
+export const giveBack = (state) => ({ ...state, sent: [], waiting: [...state.sent, ...state.waiting] });
+
+/**
  * Return the review after the server has answered with new evidence. Decisions that were sent are
  * in it or, where it refused them, given up.
  * @param {Review} state
- * @param {SceneEvidence} saved
+ * @param {ItemEvidence} saved
  * @returns {Review}
  */
 export const answered = (state, saved) => ({ ...state, saved, sent: [] });
 
 /**
  * Return the tags whose spans differ between two versions of one scene's evidence.
- * @param {SceneEvidence} before
- * @param {SceneEvidence} now
+ * @param {ItemEvidence} before
+ * @param {ItemEvidence} now
  */
 export function differences(before, now) {
-  const text = (/** @type {SceneEvidence} */ evidence) =>
+  const text = (/** @type {ItemEvidence} */ evidence) =>
     new Map(evidence.tags.map((row) => [row.tag, fingerprint(row.spans)]));
   const [first, second] = [text(before), text(now)];
   return [...new Set([...first.keys(), ...second.keys()])].filter(

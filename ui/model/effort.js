@@ -26,6 +26,16 @@ export function nearest(effort) {
 }
 
 /**
+ * Return the steps that look harder than an effort, two at most: what each misses, and how many
+ * questions more it asks about an hour of video.
+ * @param {number} effort
+ */
+export function harder(effort) {
+  const place = nearest(effort);
+  return STEPS.slice(place + 1, place + 3).map((step) => ({ ...step, more: step.calls - STEPS[place].calls }));
+}
+
+/**
  * Return the time that a step takes, relative to that of effort 1.
  * @param {number} place
  */

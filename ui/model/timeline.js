@@ -5,6 +5,17 @@
 const STEPS_S = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400];
 
 /**
+ * Return the length of a timeline in seconds: that of the video, or, where Stash does not know it,
+ * up to the last thing on it.
+ * @param {{duration_s: number, tags: readonly {spans: readonly Stretch[]}[], frames: readonly {time_s: number}[]}} evidence
+ */
+export function lengthOf({ duration_s, tags, frames }) {
+  if (duration_s > 0) return duration_s;
+  const ends = tags.flatMap(({ spans }) => spans.map(({ end_s }) => end_s));
+  return [...ends, ...frames.map(({ time_s }) => time_s)].reduce((last, time) => Math.max(last, time), 0);
+}
+
+/**
  * Return the times of the ticks: round steps, at least `gap` pixels apart.
  * @param {number} duration seconds
  * @param {number} width pixels

@@ -32,6 +32,7 @@ from vlm_engine.types import (
     Form,
     Frame,
     FrameQuery,
+    Judge,
     Observation,
     Purpose,
     Question,
@@ -172,6 +173,10 @@ class CachedClient:
         frames = self.model.frames_per_question
         suffix = f" {frames} at once" if frames > 1 else ""
         return f"{await self._client.model_name()} {self._wording}{suffix}"
+
+    async def identity(self) -> Judge:
+        """Return the model and its wording. Raises ``NoEndpointError``."""
+        return Judge(await self._client.model_name(), self._wording)
 
     async def load_answers(self, cache_key: str) -> CachedAnswers:
         """Return what the store holds about a video or picture."""

@@ -74,7 +74,12 @@ class ImageTagger:
         }
         calls = {name: each.calls for name, each in by_model.items()}
         seconds = {name: each.seconds for name, each in by_model.items()}
-        return ImageResult(images_together(described), coverage, calls, seconds, verdicts)
+        judges = {
+            cascade.category: await cascade.judge.identity()
+            for cascade in cascades
+            if cascade.judge in judged
+        }
+        return ImageResult(images_together(described), coverage, calls, seconds, verdicts, judges)
 
     async def _judge(
         self, request: ImageRequest, tags: Mapping[CachedClient, Tags]

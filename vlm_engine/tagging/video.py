@@ -68,6 +68,7 @@ async def search(
                 await run.ask(run.unanswered(queries))
                 await run.ask(await run.comparisons(queries))
         await run.finish()
+        judges = {cascade.category: await cascade.judge.identity() for cascade in searches}
         findings = await asyncio.to_thread(
             lambda: tuple(
                 searches[cascade].findings()
@@ -78,7 +79,16 @@ async def search(
         )
     gaps_s = _merged(video.gaps_s + run.gaps_s())
     no_info = VideoTagInfo.of(video.duration_s, {})
-    return VideoResult(video, no_info, findings, run.coverage(), gaps_s, run.calls(), run.seconds())
+    return VideoResult(
+        video,
+        no_info,
+        findings,
+        run.coverage(),
+        gaps_s,
+        run.calls(),
+        run.seconds(),
+        judges,
+    )
 
 
 def describe(found: VideoResult, config: EngineConfig, threshold: float | None) -> VideoResult:

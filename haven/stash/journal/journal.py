@@ -26,7 +26,7 @@ from haven.stash.errors import JournalBusyError
 from haven.stash.evidence import Evidence
 from haven.stash.journal.database import JournalDatabase, Lock, Row
 from haven.stash.journal.runs import RunLog
-from haven.stash.values import Marker, PastChange, Tag, same_making
+from haven.stash.values import ItemSnapshot, Marker, PastChange, Tag, same_making
 
 _log = logging.getLogger(__name__)
 _WRITER_PATIENCE_S = 300.0
@@ -40,15 +40,16 @@ who did it.
 _ITEM_MADE = "coalesce((SELECT item_made FROM journal_plans WHERE journal_plans.id = plan_id), 0.0)"
 _MARKER_COLUMNS = (
     "marker_id, title, start_s, end_s, primary_id, tag_ids, id, asked, made,"
-    f" {_ITEM_MADE}, tags_made, ours"
+    f" {_ITEM_MADE}, tags_made, ours, tag_name"
 )
 _TAG_COLUMNS = f"tag_id, name, asked, made, {_ITEM_MADE}, ours"
 """The columns in the order of the fields of ``OwnedMarker`` and ``OwnedTag``."""
 _JUDGEMENT_COLUMNS = (
-    "kind, tag_id, name, asked, tag_made, start_s, end_s, new_start_s, new_end_s, marker_id,"
-    " marker_made, was_ours, model, about, at, id, plan_id"
+    "decision, tag_id, name, asked, tag_made, start_s, end_s, new_start_s, new_end_s, marker_id,"
+    " marker_made, was_ours, model, about, at, id, plan_id, wording, confidence, threshold"
 )
 _TAGS, _MARKERS = "journal_tags", "journal_markers"
+_OF_FILE = ("journal_judgements", "journal_evidence")
 _ON_ITEM = {
     _TAGS: "kind = ? AND item_id = ?",
     _MARKERS: "'scene' = ? AND scene_id = ?",  # only scenes have markers
@@ -66,6 +67,18 @@ class OpenPlan:
     id: int
     plan: ChangePlan
     item_made_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AboutFile:
+    """A file by its fingerprint, and the item that had it when something about it was noted.
+
+    ``made_s``: when that item was made, by Stash's clock.
+    """
+
+    item: ItemRef
+    made_s: float
+    file: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,16 +304,16 @@ class Journal:
     def tags_removed(self, opened: OpenPlan, tags: Iterable[Tag]) -> None:
         """Note that the plan removed these tags: the plugin's, or tags that queue and report."""
         item, removed = opened.plan.item, tuple(tags)
-        owned = self.owned(item).tag_ids
+        known = {tag.id for tag in self.known(item).tags}
         sql = "SELECT tag_id FROM journal_released WHERE plan_id = ?"
         noted = {tag_id for (tag_id,) in self._db.rows(sql, opened.id)}
         released = [
             tag
             for tag in removed
-            if tag.id not in owned and tag in opened.plan.release and tag.id not in noted
+            if tag.id not in known and tag in opened.plan.release and tag.id not in noted
         ]
         with self.transaction():
-            self._gone(_TAGS, item, [tag.id for tag in removed if tag.id in owned], opened.id)
+            self._gone(_TAGS, item, [tag.id for tag in removed if tag.id in known], opened.id)
             self._note_tags("journal_released", opened, released)
 
     def new_tags(self, opened: OpenPlan, tags: Iterable[Tag]) -> None:
@@ -369,7 +382,7 @@ class Journal:
         return tuple(item_id for (item_id,) in rows)
 
     def on_other_scenes(self, item: ItemRef, markers: Iterable[Marker]) -> tuple[OwnedMarker, ...]:
-        """Return those of ``markers`` that the plugin made on another scene: merging scenes moves
+        """Return those of ``markers`` that the journal knows on another scene: merging scenes moves
         them.
         """
         made_s = {marker.id: marker.created_s for marker in markers if marker.created_s}
@@ -377,7 +390,7 @@ class Journal:
             return ()
         wanted = ", ".join("?" * len(made_s))
         found = self._markers(
-            f"gone IS NULL AND ours AND scene_id <> ? AND marker_id IN ({wanted})", item.id, *made_s
+            f"gone IS NULL AND scene_id <> ? AND marker_id IN ({wanted})", item.id, *made_s
         )
         return tuple(marker for marker in found if marker.made_s == made_s[marker.id])
 
@@ -396,39 +409,58 @@ class Journal:
 
     # What people decided.
 
-    def judge(self, item: ItemRef, judgement: Judgement, item_made_s: float) -> int:
+    def judge(self, item: ItemSnapshot, judgement: Judgement) -> int:
         """Note a judgement and return its number. Call this in a transaction with its plan."""
-        tag, number = judgement.tag, judgement.about or None
+        tag = judgement.tag
+        row = {
+            "kind": item.ref.kind.value,
+            "item_id": item.ref.id,
+            "item_made": item.created_s,
+            "file": item.file,
+            "decision": judgement.kind.value,
+            "asked": tag.asked,
+            "tag_id": tag.id,
+            "name": tag.name,
+            "tag_made": tag.made_s,
+            "start_s": judgement.start_s,
+            "end_s": judgement.end_s,
+            "new_start_s": judgement.new_start_s,
+            "new_end_s": judgement.new_end_s,
+            "marker_id": judgement.marker_id,
+            "marker_made": judgement.marker_made_s,
+            "was_ours": judgement.was_owned,
+            "model": judgement.model,
+            "wording": judgement.wording,
+            "confidence": judgement.confidence,
+            "threshold": judgement.threshold,
+            "at": time.time(),
+            "about": judgement.about or None,
+        }
+        places = ", ".join("?" * len(row))
         return self._db.execute_insert(
-            "INSERT INTO journal_judgements (scene_id, kind, asked, tag_id, name, tag_made,"
-            " start_s, end_s, new_start_s, new_end_s, marker_id, marker_made, was_ours, model, at,"
-            " item_made, about) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            item.id, judgement.kind.value, tag.asked, tag.id, tag.name, tag.made_s,
-            judgement.start_s, judgement.end_s, judgement.new_start_s, judgement.new_end_s,
-            judgement.marker_id, judgement.marker_made_s, judgement.was_owned, judgement.model,
-            time.time(), item_made_s, number,
-        )  # fmt: skip
+            f"INSERT INTO journal_judgements ({', '.join(row)}) VALUES ({places})", *row.values()
+        )
 
     def judgements(self, item: ItemRef, item_made_s: float = 0.0) -> tuple[Judgement, ...]:
-        """Return the judgements about a scene that hold, oldest first. None of another scene of
+        """Return the judgements about an item that hold, oldest first. None of another item of
         this id.
         """
         rows = self._db.rows(
             f"SELECT item_made, {_JUDGEMENT_COLUMNS} FROM journal_judgements"
-            " WHERE ? = 'scene' AND scene_id = ? AND undone IS NULL ORDER BY id",
+            " WHERE kind = ? AND item_id = ? AND undone IS NULL ORDER BY id",
             *_columns(item),
         )
         return tuple(_judgement_of(row[1:]) for row in rows if same_making(row[0], item_made_s))
 
-    def all_judgements(self) -> Iterator[tuple[str, Judgement]]:
-        """Yield every judgement that holds with the id of its scene, scene by scene, the oldest of
-        each first.
+    def all_judgements(self) -> Iterator[tuple[ItemRef, Judgement]]:
+        """Yield every judgement that holds with its item, item by item, the oldest of each
+        first.
         """
         rows = self._db.rows(
-            f"SELECT scene_id, {_JUDGEMENT_COLUMNS} FROM journal_judgements"
-            " WHERE undone IS NULL ORDER BY scene_id, at, id"
+            f"SELECT kind, item_id, {_JUDGEMENT_COLUMNS} FROM journal_judgements"
+            " WHERE undone IS NULL ORDER BY kind, item_id, id"
         )
-        return ((row[0], _judgement_of(row[1:])) for row in rows)
+        return ((ItemRef(ItemKind(row[0]), row[1]), _judgement_of(row[2:])) for row in rows)
 
     def counts_in_stash(self) -> dict[str, int]:
         """Return how many markers and tags of images are in Stash that the plugin put there, by
@@ -470,25 +502,57 @@ class Journal:
 
     # What was seen.
 
-    def store_evidence(self, item: ItemRef, evidence: Evidence, item_made_s: float) -> None:
-        """Replace what is known to have been seen of an item. ``item_made_s``: when it was made, by
-        Stash's clock.
-        """
+    def store_evidence(self, item: ItemSnapshot, evidence: Evidence) -> None:
+        """Replace what is known to have been seen of an item."""
         with self.transaction():
             self._db.execute(
-                "INSERT OR REPLACE INTO journal_evidence VALUES (?, ?, ?, ?, ?)",
-                *_columns(item), time.time(), item_made_s, evidence.pack(),
+                "INSERT OR REPLACE INTO journal_evidence"
+                " (kind, item_id, item_made, file, at, evidence) VALUES (?, ?, ?, ?, ?, ?)",
+                *_columns(item.ref), item.created_s, item.file, time.time(), evidence.pack(),
             )  # fmt: skip
 
     def evidence(self, item: ItemRef, item_made_s: float = 0.0) -> Evidence | None:
         """Return what the latest run saw of an item; None if that is unknown, or was another item
         of this id.
         """
-        sql = "SELECT evidence, at, item_made FROM journal_evidence WHERE kind = ? AND item_id = ?"
+        sql = (
+            "SELECT evidence, at, item_made FROM journal_evidence WHERE kind = ? AND item_id = ?"
+            " ORDER BY at DESC"
+        )
         for packed, at, made_s in self._db.rows(sql, *_columns(item)):
             if same_making(made_s, item_made_s):
                 return self._unpack(packed, at)
         return None
+
+    # What follows a file to another item.
+
+    def others_with_file_of(self, item: ItemSnapshot) -> tuple[AboutFile, ...]:
+        """Return what is known of an item's files as those of other items."""
+        if not item.files:
+            return ()
+        places = ", ".join("?" * len(item.files))
+        found = " UNION ".join(
+            f"SELECT item_id, item_made, file FROM {table} WHERE kind = ? AND file IN ({places})"
+            for table in _OF_FILE
+        )
+        rows = self._db.rows(found, *(item.ref.kind.value, *item.files) * len(_OF_FILE))
+        return tuple(
+            AboutFile(ItemRef(item.ref.kind, item_id), made_s, file)
+            for item_id, made_s, file in rows
+            if made_s and (item_id, made_s) != (item.ref.id, item.created_s)
+        )
+
+    def give_to(self, item: ItemSnapshot, about: AboutFile) -> None:
+        """Note that judgements and evidence about a file are about this item from now on. Evidence
+        that the item has stays, and the other is given up.
+        """
+        those = "WHERE kind = ? AND item_id = ? AND item_made = ? AND file = ?"
+        values = (*_columns(about.item), about.made_s, about.file)
+        with self.transaction():
+            for table in _OF_FILE:
+                sql = f"UPDATE OR IGNORE {table} SET item_id = ?, item_made = ? {those}"
+                self._db.execute(sql, item.ref.id, item.created_s, *values)
+            self._db.execute(f"DELETE FROM journal_evidence {those}", *values)
 
     # Undoing.
 
@@ -576,12 +640,12 @@ class Journal:
     def _insert_markers(self, opened: OpenPlan, markers: Iterable[OwnedMarker]) -> None:
         self._db.execute_each(
             "INSERT INTO journal_markers (plan_id, scene_id, marker_id, title, start_s, end_s,"
-            " primary_id, tag_ids, asked, made, tags_made, ours)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " primary_id, tag_ids, asked, made, tags_made, ours, tag_name)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (opened.id, opened.plan.item.id, one.id, one.title, one.start_s, one.end_s,
                  one.primary_id, " ".join(one.tag_ids), one.asked, one.made_s,
-                 _joined(one.tags_made_s), one.is_owned)
+                 _joined(one.tags_made_s), one.is_owned, one.tag_name)
                 for one in markers
             ],
         )  # fmt: skip
@@ -687,7 +751,7 @@ def _tag_of(row: Row) -> OwnedTag:
 
 def _marker_of(row: Row) -> OwnedMarker:
     marker_id, title, start_s, end_s, primary_id, tag_ids, number, *rest = row
-    asked, made_s, item_made_s, tags_made, owned = rest
+    asked, made_s, item_made_s, tags_made, owned, tag_name = rest
     return OwnedMarker(
         marker_id,
         title,
@@ -701,12 +765,13 @@ def _marker_of(row: Row) -> OwnedMarker:
         item_made_s,
         tuple(map(float, tags_made.split())),
         bool(owned),
+        tag_name,
     )
 
 
 def _judgement_of(row: Row) -> Judgement:
     kind, tag_id, name, asked, tag_made_s, start_s, end_s, new_start_s, new_end_s = row[:9]
-    marker_id, marker_made_s, owned, model, about, at_s, number, plan_id = row[9:]
+    marker_id, marker_made_s, owned, model, about, at_s, number, plan_id, *said = row[9:]
     return Judgement(
         DecisionKind(kind),
         OwnedTag(tag_id, name, asked, tag_made_s),
@@ -722,6 +787,7 @@ def _judgement_of(row: Row) -> Judgement:
         at_s,
         number,
         plan_id or 0,
+        *said,
     )
 
 

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from functools import partial
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 # Each marker and tag that a plan made has a row, and so has each that a person had made and that
 # was found as well (``ours`` 0). ``plan_id`` put it there, or found it there. States of a row:
@@ -24,9 +24,13 @@ SCHEMA_VERSION = 6
 # queues it. ``journal_new_tags``: tags that Stash did not have before.
 # ``asked``: the name in the tag list. ``kind`` and ``item_id``: a scene, an image or a gallery.
 # Only scenes have markers.
+# ``tag_name``: the name of a marker's primary tag, where the title may be another one.
 # ``journal_evidence``: what the latest run saw of an item, packed. ``journal_judgements``: what
-# people decided about spans of scenes. ``was_ours``: the marker was the plugin's before;
-# ``about``: the judgement that this one takes back; ``undone``: it no longer holds.
+# people decided about spans of scenes, and about tags of images and galleries, whose times are 0.
+# ``was_ours``: the marker was the plugin's before; ``about``: the judgement that this one takes
+# back; ``undone``: it no longer holds. ``confidence``, ``threshold``, ``model``, ``wording``: what
+# the run said that was judged, and how it had asked. ``file``: the fingerprint of the item's file,
+# by which both follow it to another item of Stash.
 _TABLES = """
 CREATE TABLE journal_runs (
     id INTEGER PRIMARY KEY, task TEXT NOT NULL, started REAL NOT NULL, finished REAL,
@@ -99,7 +103,30 @@ CREATE TABLE journal_judgements (
     item_made REAL NOT NULL DEFAULT 0, plan_id INTEGER REFERENCES journal_plans,
     about INTEGER REFERENCES journal_judgements, undone REAL
 );
-CREATE INDEX journal_judgements_of ON journal_judgements (scene_id)
+CREATE INDEX journal_judgements_of ON journal_judgements (scene_id);
+"""
+_SIXTH_TO_SEVENTH = """
+ALTER TABLE journal_markers ADD COLUMN tag_name TEXT NOT NULL DEFAULT '';
+DROP INDEX IF EXISTS journal_judgements_of;
+ALTER TABLE journal_judgements RENAME COLUMN kind TO decision;
+ALTER TABLE journal_judgements RENAME COLUMN scene_id TO item_id;
+ALTER TABLE journal_judgements ADD COLUMN kind TEXT NOT NULL DEFAULT 'scene';
+ALTER TABLE journal_judgements ADD COLUMN confidence REAL;
+ALTER TABLE journal_judgements ADD COLUMN threshold REAL;
+ALTER TABLE journal_judgements ADD COLUMN wording TEXT NOT NULL DEFAULT '';
+ALTER TABLE journal_judgements ADD COLUMN file TEXT NOT NULL DEFAULT '';
+CREATE INDEX journal_judgements_about ON journal_judgements (kind, item_id);
+CREATE INDEX journal_judgements_file ON journal_judgements (file);
+ALTER TABLE journal_evidence RENAME TO journal_evidence_6;
+CREATE TABLE journal_evidence (
+    kind TEXT NOT NULL, item_id TEXT NOT NULL, item_made REAL NOT NULL DEFAULT 0,
+    file TEXT NOT NULL DEFAULT '', at REAL NOT NULL, evidence BLOB NOT NULL,
+    PRIMARY KEY (kind, item_id, item_made)
+);
+CREATE INDEX journal_evidence_file ON journal_evidence (file);
+INSERT INTO journal_evidence SELECT kind, item_id, item_made, '', at, evidence
+    FROM journal_evidence_6;
+DROP TABLE journal_evidence_6
 """
 _SECOND = """
 CREATE TABLE journal_released (
@@ -192,7 +219,7 @@ def prepare(db: sqlite3.Connection) -> None:
     if version > SCHEMA_VERSION:
         raise NewerSchemaError
     if version == 0:
-        _run(db, _TABLES + _SIXTH)
+        _run(db, _TABLES + _SIXTH + _SIXTH_TO_SEVENTH)
     else:
         for step in _MIGRATIONS[version - 1 :]:
             step(db)
@@ -211,7 +238,8 @@ def _guess_version(db: sqlite3.Connection) -> int:
     """
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if "journal_judgements" in tables:
-        return 6
+        judgements = {column[1] for column in db.execute("PRAGMA table_info(journal_judgements)")}
+        return 7 if "decision" in judgements else 6
     of_tags = {column[1] for column in db.execute("PRAGMA table_info(journal_tags)")}
     if "stays_off" in of_tags:
         return 5
@@ -274,5 +302,7 @@ _MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     partial(_run, statements=_FOURTH_TO_FIFTH),
     # Version 5 knew neither what was seen nor what people decided about it.
     partial(_run, statements=_SIXTH),
+    # Version 6 knew decisions about scenes alone, and not the file that they are about.
+    partial(_run, statements=_SIXTH_TO_SEVENTH),
 )
 """The migrations, that of the first version to the second first."""

@@ -38,9 +38,9 @@ function fixtures() {
     time_s: index * 40 + 5,
     tags: [["Foul", index % 9 === 3, 0.9], ["Goal", index % 20 === 7, null], ["Turnover", false, 0.1]],
   }));
-  const common = { title: "Final", looked_at: Date.now() / 1000 - 90000, model: "qwen3-vl-8b", task: "Tag Videos", note: "" };
+  const common = { kind: "scene", effort: 1, title: "Final", looked_at: Date.now() / 1000 - 90000, model: "qwen3-vl-8b", task: "Tag Videos", note: "" };
   const scene = {
-    ...common, scene: "12", revision: 1, duration_s: 3600, frames, gaps_s: [[3400, 3600]],
+    ...common, id: "12", revision: 1, duration_s: 3600, frames, gaps_s: [[3400, 3600]],
     tags: [
       row("Foul", span(124, 151, 0.97, "marker"), span(720, 760, 0.8, "marker"), span(1500, 1530, 0.4, "below")),
       row("Goal", span(281, 300, 0.92, "marker"), span(2600, 2640, 0.74, "marker")),
@@ -51,10 +51,23 @@ function fixtures() {
   };
   const spans = Array.from({ length: 5000 }, (_, index) => span(index * 2, index * 2 + 1.5, (index % 100) / 100, "marker"));
   const tags = Array.from({ length: 50 }, (_, index) => row(`Tag ${index}`, ...spans.slice(index * 100, index * 100 + 100)));
-  const large = { ...scene, scene: "5000", duration_s: 10000, tags: [row("Foul", ...spans), ...tags], gaps_s: [] };
-  const never = { ...scene, scene: "13", looked_at: null, model: "", tags: [], frames: [], gaps_s: [], note: "" };
-  const nothing = { ...never, scene: "14", looked_at: common.looked_at, model: common.model, frames };
-  return new Map([scene, large, never, nothing].map((one) => [one.scene, one]));
+  const large = { ...scene, id: "5000", duration_s: 10000, tags: [row("Foul", ...spans), ...tags], gaps_s: [] };
+  const never = { ...scene, id: "13", looked_at: null, model: "", effort: null, tags: [], frames: [], gaps_s: [], note: "" };
+  const nothing = {
+    ...never, id: "14", looked_at: common.looked_at, model: common.model, frames: frames.map((frame, index) => ({ ...frame, tags: index % 5 ? [["Foul", false, 0.1]] : [] })), effort: 1,
+    tags: [row("Foul"), row("Goal", span(281, 300, 0.62, "below"))],
+  };
+  const long = { ...scene, id: "6h", duration_s: 21600, tags: [row("Foul", span(21000, 21600, 0.9, "marker"))] };
+  const unmeasured = { ...scene, id: "0", duration_s: 0, gaps_s: [] };
+  const whole = (kind, id, tags) => ({ ...never, kind, id, revision: 1, duration_s: 0, tags });
+  const image = {
+    ...whole("image", "7", [row("Foul", span(0, 0, 0.91, "marker")), row("Offside", span(0, 0, 0.55, "below")), row("Goal", span(0, 0, 0.12, "below"))]),
+    looked_at: Date.now() / 1000 - 400, model: common.model,
+    frames: [{ time_s: 0, tags: [["Foul", true, 0.91], ["Offside", true, 0.55], ["Goal", false, 0.12]] }],
+  };
+  const gallery = whole("gallery", "3", [row("Foul", span(0, 0, null, "marker"))]);
+  const all = [scene, large, never, nothing, long, unmeasured, image, gallery];
+  return new Map(all.map((one) => [`${one.kind} ${one.id}`, one]));
 }
 
 const STATES = { keep: "kept", wrong: "wrong", adjust: "adjusted", bring_back: "kept" };
@@ -62,7 +75,7 @@ const STATES = { keep: "kept", wrong: "wrong", adjust: "adjusted", bring_back: "
 /** The plugin's operations and Stash's jobs. `calls`: every operation that came, in order. */
 export class FakePlugin {
   constructor() {
-    this.scenes = fixtures();
+    this.items = fixtures();
     this.page = pageState();
     this.before = [];
     this.calls = [];
@@ -107,23 +120,23 @@ export class FakePlugin {
   }
 
   scene({ id }) {
-    return this.scenes.get(id);
+    return this.items.get(`scene ${id}`);
   }
 
   image({ id }) {
-    const tags = [
-      { tag: "Foul", confidence: 0.91, present: true, state: "marker" },
-      { tag: "Goal", confidence: 0.12, present: false, state: "below" },
-    ];
-    return { image: id, revision: 1, title: "", looked_at: Date.now() / 1000 - 400, model: "qwen3-vl-8b", tags };
+    return this.items.get(`image ${id}`);
+  }
+
+  gallery({ id }) {
+    return this.items.get(`gallery ${id}`);
   }
 
   frames({ times_s }) {
     return { frames: times_s.map((time_s) => ({ time_s, jpeg: PIXEL, error: "" })) };
   }
 
-  decide({ scene, decisions }) {
-    const known = this.scenes.get(scene);
+  decide({ kind, id, decisions }) {
+    const known = this.items.get(`${kind} ${id}`);
     this.before.push(known);
     const change = (tag, one) => {
       const made = decisions.find((each) => each.tag === tag && each.start_s === one.start_s);
@@ -139,9 +152,10 @@ export class FakePlugin {
     return this.stored(this.before.pop());
   }
 
-  stored(scene) {
-    const saved = { ...scene, revision: this.scenes.get(scene.scene).revision + 1 };
-    this.scenes.set(scene.scene, saved);
+  stored(item) {
+    const key = `${item.kind} ${item.id}`;
+    const saved = { ...item, revision: this.items.get(key).revision + 1 };
+    this.items.set(key, saved);
     return saved;
   }
 }

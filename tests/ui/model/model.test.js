@@ -5,14 +5,16 @@ import { confidenceWords, percentText, strength } from "../../../ui/model/confid
 import * as decisions from "../../../ui/model/decisions.js";
 import { alsoAsked, framesNear, spread, verdict } from "../../../ui/model/frames.js";
 import { agoText, clockText, stretchText } from "../../../ui/model/time.js";
-import { closeUp, extent, moveEnd, pack, rowWindow, stretchAt, ticks } from "../../../ui/model/timeline.js";
+import { harder } from "../../../ui/model/effort.js";
+import { reasons } from "../../../ui/model/reasons.js";
+import { closeUp, extent, lengthOf, moveEnd, pack, rowWindow, stretchAt, ticks } from "../../../ui/model/timeline.js";
 import { below, childrenOf, states, toggle } from "../../../ui/model/tree.js";
 
 const span = (start_s, end_s, state = "marker", confidence = 0.9) => ({
   start_s, end_s, confidence, state, marker_id: state === "marker" ? "7" : null, by_person: false,
 });
 const evidence = (...tags) => ({
-  scene: "1", revision: 4, title: "", duration_s: 600, looked_at: 1, model: "", task: "",
+  kind: "scene", id: "1", effort: 1, revision: 4, title: "", duration_s: 600, looked_at: 1, model: "", task: "",
   tags: tags.map(([tag, ...spans]) => ({ tag, in_stash: tag, threshold: 0.5, spans })),
   frames: [], gaps_s: [], note: "",
 });
@@ -166,6 +168,40 @@ test("every state offers a way on, and wrong one back", () => {
     assert.ok(decisions.possible(state).length > 0);
   }
   assert.deepEqual(decisions.possible("wrong"), ["bring_back"]);
+});
+
+test("what could not be sent waits in its order", () => {
+  const [foul, goal] = [span(10, 20), span(30, 40)];
+  const first = decisions.add(decisions.review(evidence(["Foul", foul], ["Goal", goal])), decisions.decision("wrong", "Foul", foul));
+  const second = decisions.add(decisions.send(first), decisions.decision("keep", "Goal", goal));
+  const back = decisions.giveBack(second);
+  assert.deepEqual([back.sent, back.waiting.map((one) => one.tag)], [[], ["Foul", "Goal"]]);
+});
+
+test("a tag of an image has no ends to move", () => {
+  assert.deepEqual(decisions.possibleForTag("marker"), ["keep", "wrong"]);
+  assert.deepEqual(decisions.possibleForTag("gone"), ["bring_back"]);
+});
+
+test("a timeline without a known length ends with the last thing on it", () => {
+  const seen = { ...evidence(["Foul", span(10, 20)]), frames: [{ time_s: 31, tags: [] }] };
+  assert.equal(lengthOf(seen), 600);
+  assert.equal(lengthOf({ ...seen, duration_s: 0 }), 31);
+  assert.equal(lengthOf({ ...evidence(), duration_s: 0 }), 0);
+});
+
+test("harder steps say what they cost and miss", () => {
+  assert.deepEqual(harder(1).map((step) => [step.effort, step.more]), [[1.6, 172], [2.5, 385]]);
+  assert.deepEqual(harder(2.5), []);
+});
+
+test("a scene with a marker, or with a decision, needs no reason", () => {
+  assert.deepEqual(reasons(evidence(["Foul", span(10, 20)])), []);
+  assert.deepEqual(reasons(evidence(["Foul", span(10, 20, "wrong")])), []);
+  const kinds = (found) => reasons(found).map(({ kind }) => kind);
+  assert.deepEqual(kinds(evidence(["Foul", span(10, 20, "below", 0.4)])), ["threshold", "effort", "tags"]);
+  assert.deepEqual(kinds({ ...evidence(["Foul"]), effort: 2.5, frames: [{ time_s: 1, tags: [["Foul", false, 0]] }] }), ["silent", "tags"]);
+  assert.deepEqual(kinds({ ...evidence(["Foul"]), effort: 2.5, frames: [{ time_s: 1, tags: [] }] }), ["unread", "tags"]);
 });
 
 test("differences name the tags whose spans differ", () => {
