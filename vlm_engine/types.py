@@ -479,7 +479,7 @@ class StyleComparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
+class ModelIdentity:
     """The model that judged, by the name that its server gives, and a fingerprint of the words in
     which it was asked, both as in the answer store.
     """
@@ -504,7 +504,7 @@ class VideoResult:
     gaps_s: tuple[tuple[float, float], ...] = ()
     calls: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
-    judges: Mapping[str, Judge] = field(default_factory=dict)
+    judges: Mapping[str, ModelIdentity] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -519,4 +519,4 @@ class ImageResult:
     calls: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
     verdicts: Mapping[str, Mapping[str, Verdict]] = field(default_factory=dict)
-    judges: Mapping[str, Judge] = field(default_factory=dict)
+    judges: Mapping[str, ModelIdentity] = field(default_factory=dict)

@@ -15,10 +15,10 @@ from typing import Any
 
 from haven.stash.changes import Judgement
 from haven.stash.values import ItemSnapshot
-from vlm_engine import Judge, Span, Verdict
+from vlm_engine import ModelIdentity, Span, Verdict
 
 _FORM = 1
-UNKNOWN_JUDGE = Judge("", "")
+UNKNOWN_JUDGE = ModelIdentity("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class TagSeen:
     in_stash: str
     threshold: float
     spans: tuple[Span, ...] = ()
-    judge: Judge = UNKNOWN_JUDGE
+    judge: ModelIdentity = UNKNOWN_JUDGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,9 @@ def _tag_of(parts: list[Any]) -> TagSeen:
         Span(tag, start_s, round(start_s + length / 1000, 3), _share_of(share))
         for start_s, length, share in zip(_times(steps), lengths, confidences, strict=True)
     )
-    return TagSeen(tag, in_stash, threshold, spans, Judge(*judge) if judge else UNKNOWN_JUDGE)
+    return TagSeen(
+        tag, in_stash, threshold, spans, ModelIdentity(*judge) if judge else UNKNOWN_JUDGE
+    )
 
 
 def _thousandths(value: float) -> int:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from haven.settings.settings import Settings
 from haven.stash.evidence import UNKNOWN_JUDGE, Evidence, FrameSeen, TagSeen
-from vlm_engine import ImageResult, Judge, Span, Verdict, VideoResult
+from vlm_engine import ImageResult, ModelIdentity, Span, Verdict, VideoResult
 
 
 def evidence_of_video(title: str, task: str, result: VideoResult, settings: Settings) -> Evidence:
@@ -45,7 +45,7 @@ def _tags(
     spans: Iterable[Span],
     verdicts: Iterable[Mapping[str, Verdict]],
     settings: Settings,
-    judges: Mapping[str, Judge],
+    judges: Mapping[str, ModelIdentity],
 ) -> tuple[TagSeen, ...]:
     """Return the tags of the list, and any other that was seen."""
     by_tag: dict[str, list[Span]] = {}
@@ -69,7 +69,7 @@ def _in_order(spans: Iterable[Span]) -> tuple[Span, ...]:
     return tuple(sorted(spans, key=lambda span: span.start_s))
 
 
-def _models(judges: Mapping[str, Judge], settings: Settings) -> str:
+def _models(judges: Mapping[str, ModelIdentity], settings: Settings) -> str:
     """Return the models that judged, by the names that their servers give. Those of the settings
     if a pipeline of the user's own names none.
     """

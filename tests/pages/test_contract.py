@@ -27,7 +27,9 @@ def test_arguments_become_values():
     frames = parsed(FramesArguments, FRAMES, "calls[0]")
     assert (frames.scene, frames.times_s, frames.width) == ("7", (1.0, 2.5), 320)
     (decision,) = parsed(
-        DecideArguments, {"scene": "7", "revision": 3, "decisions": [DECISION]}, ""
+        DecideArguments,
+        {"kind": "scene", "id": "7", "revision": 3, "decisions": [DECISION]},
+        "",
     ).decisions
     assert (decision.kind, decision.start_s, decision.marker_id) == ("adjust", 1.0, None)
 
@@ -61,7 +63,12 @@ def test_a_missing_argument_is_named():
     with pytest.raises(BadRequestError, match=r"kind: write one of keep, wrong"):
         parsed(
             DecideArguments,
-            {"scene": "7", "revision": 1, "decisions": [{**DECISION, "kind": "drop"}]},
+            {
+                "kind": "scene",
+                "id": "7",
+                "revision": 1,
+                "decisions": [{**DECISION, "kind": "drop"}],
+            },
             "calls[0]",
         )
 

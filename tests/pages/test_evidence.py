@@ -17,7 +17,7 @@ from sandbox.stash import SandboxStash
 from tests.plugin.fragile import NAMES, FragileClient, KilledError, handler_of, once_replied
 from tests.plugin.items import SCENE, info
 from tests.torture.world import TAGS, arena_of_scenes
-from vlm_engine import ImageTagInfo, Judge, Span, Verdict
+from vlm_engine import ImageTagInfo, ModelIdentity, Span, Verdict
 from vlm_engine.testing.threads import running
 
 FOUND = info("Foul", Foul=[(10, 20)])
@@ -31,7 +31,7 @@ SEEN = Evidence(
             "Personal foul",
             0.5,
             (Span("Foul", 10, 20, 0.97), Span("Foul", 50, 60)),
-            Judge("sandbox-vlm", "1234abcd"),
+            ModelIdentity("sandbox-vlm", "1234abcd"),
         ),
         TagSeen("Goal", "Goal", 0.4),
     ),

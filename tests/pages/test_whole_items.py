@@ -16,7 +16,7 @@ from haven.stash.handler import MediaHandler
 from haven.stash.values import change_of
 from tests.plugin.fragile import NAMES, FragileClient, KilledError
 from tests.plugin.items import GALLERY, IMAGE, undo
-from vlm_engine import ImageTagInfo, Judge, Verdict
+from vlm_engine import ImageTagInfo, ModelIdentity, Verdict
 
 TAGS = ("Foul", "Goal", "Timeout")
 SURE = {"Foul": 0.9, "Goal": 0.8, "Timeout": 0.2}
@@ -44,7 +44,10 @@ class Case:
             "Penalty",
             "Tag Images",
             "sandbox-vlm",
-            tuple(TagSeen(tag, tag, threshold, judge=Judge("sandbox-vlm", "12ab")) for tag in TAGS),
+            tuple(
+                TagSeen(tag, tag, threshold, judge=ModelIdentity("sandbox-vlm", "12ab"))
+                for tag in TAGS
+            ),
             (FrameSeen(0.0, {tag: Verdict(share > 0.5, share) for tag, share in SURE.items()}),),
         )
         evidence = {self.id: seen} if self.kind is IMAGE else {}

@@ -32,7 +32,7 @@ from vlm_engine.types import (
     Form,
     Frame,
     FrameQuery,
-    Judge,
+    ModelIdentity,
     Observation,
     Purpose,
     Question,
@@ -174,9 +174,9 @@ class CachedClient:
         suffix = f" {frames} at once" if frames > 1 else ""
         return f"{await self._client.model_name()} {self._wording}{suffix}"
 
-    async def identity(self) -> Judge:
+    async def identity(self) -> ModelIdentity:
         """Return the model and its wording. Raises ``NoEndpointError``."""
-        return Judge(await self._client.model_name(), self._wording)
+        return ModelIdentity(await self._client.model_name(), self._wording)
 
     async def load_answers(self, cache_key: str) -> CachedAnswers:
         """Return what the store holds about a video or picture."""
