@@ -47,7 +47,7 @@ TAG_LIST = ["Basketball point", "Foul", "Break-away", "Turnover"]
 
 # What tags mean, for tags that are named elsewhere, such as on Stash's settings page: {"Foul": "a
 # player is fouled"}. When you change a description, only questions about that tag are asked
-# again.
+# again. Empty, as in {"Foul": ""}: the model is told the name alone, whatever Stash says.
 TAG_DESCRIPTIONS: dict[str, Any] = {}
 
 # Other names that the model may use for a tag in its answer: {"Foul": ["personal foul"]}. The
@@ -161,6 +161,15 @@ VR_LAYOUT = "auto"
 # The most megabytes of answers to keep, at least 10. Above that, answers about the videos not
 # used for longest are removed. 2000 MB are about two million answers. 0: no limit.
 STORE_MAX_MB = 2000
+
+# What to look for, from Stash's own tree of tags, besides TAG_LIST: names of tags, or entries
+# with id and name; "below": true for everything below a tag, "leave_out": true for what not to
+# look for. Descriptions and aliases come from Stash, and a renamed tag is followed. The plugin's
+# page writes this. [{"name": "Game", "below": true}, "Foul"]
+STASH_TAGS: list[Any] = []
+
+# True: leave out those of STASH_TAGS that have Ignore auto tag in Stash.
+RESPECT_IGNORE_AUTO_TAG = False
 
 # Number of scenes to tag at once. Images: always as many as the endpoints take.
 CONCURRENT_TASK_LIMIT = 2

@@ -69,6 +69,12 @@ def names_in_stash(settings: Settings) -> dict[str, str]:
     return names
 
 
+def ids_in_stash(settings: Settings) -> dict[str, str]:
+    """Return the ids of the tags that were chosen from Stash's tree, by their names in Stash."""
+    names = names_in_stash(settings)
+    return {names[tag]: one for tag, one in settings.ids_in_stash.items() if tag in names}
+
+
 class Tagger:
     """Tagger of video and picture files, any number at once. Use it in ``async with``.
 

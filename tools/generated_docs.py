@@ -77,7 +77,7 @@ def constants_file() -> str:
 
 
 def _constant(setting: Setting) -> str:
-    kinds = {"{}": ": dict[str, Any]", "None": ": dict[str, Any] | None"}
+    kinds = {"[]": ": list[Any]", "{}": ": dict[str, Any]", "None": ": dict[str, Any] | None"}
     default = _as_python(setting.default)
     comment = textwrap.wrap(setting.text, 98, initial_indent="# ", subsequent_indent="# ")
     return "\n".join([*comment, f"{setting.name}{kinds.get(default, '')} = {default}", ""])

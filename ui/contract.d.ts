@@ -293,7 +293,7 @@ export interface RunReportValue {
   report: { [name: string]: unknown };
 }
 
-/** Counts for a tag. `found`: its markers and images in Stash that the plugin put there and nobody judged; the others are spans that people judged. */
+/** Counts for a tag. `found`: its markers and images in Stash that the plugin put there and nobody judged; the others are spans that people judged. `is_looked_for`: the settings name it now, so its threshold can be changed. */
 export interface TagResult {
   name: string;
   found: number;
@@ -301,6 +301,7 @@ export interface TagResult {
   wrong: number;
   adjusted: number;
   threshold: number;
+  is_looked_for: boolean;
 }
 
 /** Counts for every tag that is looked for, or was. */
@@ -308,20 +309,22 @@ export interface TagResults {
   tags: TagResult[];
 }
 
-/** A tag of Stash. `parents`: ids. `is_chosen`: it is in the tag list. */
+/** A tag of Stash. `meaning`: what the model is told of it, from its description. `former_names`: those under which its settings are found, too. `parents`: ids. `is_chosen`: it is looked for. */
 export interface TreeTag {
   id: string;
   name: string;
   aliases: string[];
-  description: string;
+  former_names: string[];
+  meaning: string;
   parents: string[];
   ignore_auto_tag: boolean;
   is_chosen: boolean;
 }
 
-/** All tags of Stash, in the order of their names. */
+/** All tags of Stash but those that steer the plugin, in the order of their names. `notes`: what a user should know of those that are chosen, such as one that is gone. */
 export interface TagTree {
   tags: TreeTag[];
+  notes: string[];
 }
 
 /** Every operation. */

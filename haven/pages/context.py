@@ -12,7 +12,9 @@ from haven.settings.plain import plain_text
 from haven.setup.paths import DATABASE, PLUGIN_ID
 
 if TYPE_CHECKING:
+    from haven.settings.merge import Merged
     from haven.settings.settings import Settings
+    from haven.settings.stash_tags import StashTag
     from haven.stash.transport import StashClient
     from haven.stash.values import ServerInfo
     from vlm_engine import Section
@@ -62,11 +64,36 @@ class PageContext:
 
         return handshake(self.client, PLUGIN_ID)
 
-    def settings(self) -> Settings:
-        """Return all settings as they are now. Raises ``ConfigError`` and ``StashError``."""
+    @cached_property
+    def tag_tree(self) -> tuple[StashTag, ...]:
+        """All tags of Stash. Raises ``StashError``."""
+        from haven.stash.tag_tree import read_tag_tree
+
+        return read_tag_tree(self.client)
+
+    def settings(self, *, with_tags: bool = False) -> Settings:
+        """Return all settings as they are now. Raises ``ConfigError`` and ``StashError``.
+
+        ``with_tags``: Stash is asked for the tags that are chosen from its tree.
+        """
         from haven.settings.settings import Settings
 
-        return Settings.load(stash_page=self.server.settings, data_dir=self.data_dir)
+        return Settings.load(
+            stash_page=self.server.settings,
+            data_dir=self.data_dir,
+            read_tree=(lambda: self.tag_tree) if with_tags else None,
+        )
+
+    def merged_settings(self) -> Merged:
+        """Return all settings with the tags of Stash's tree, whatever is wrong with some of them.
+        Raises ``StashError``.
+        """
+        from haven.settings.settings import Settings
+
+        merged, _ = Settings.with_faults(
+            self.server.settings, self.data_dir, read_tree=lambda: self.tag_tree
+        )
+        return merged
 
     def plain_text(self, name: str) -> str:
         """Return a setting that is text and not on Stash's page, without loading all settings."""

@@ -419,7 +419,8 @@ class RunReportValue:
 @dataclass(frozen=True, slots=True)
 class TagResult:
     """Counts for a tag. ``found``: its markers and images in Stash that the plugin put there and
-    nobody judged; the others are spans that people judged.
+    nobody judged; the others are spans that people judged. ``is_looked_for``: the settings name it
+    now, so its threshold can be changed.
     """
 
     name: str
@@ -428,6 +429,7 @@ class TagResult:
     wrong: int
     adjusted: int
     threshold: float
+    is_looked_for: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -439,12 +441,16 @@ class TagResults:
 
 @dataclass(frozen=True, slots=True)
 class TreeTag:
-    """A tag of Stash. ``parents``: ids. ``is_chosen``: it is in the tag list."""
+    """A tag of Stash. ``meaning``: what the model is told of it, from its description.
+    ``former_names``: those under which its settings are found, too. ``parents``: ids.
+    ``is_chosen``: it is looked for.
+    """
 
     id: str
     name: str
     aliases: tuple[str, ...]
-    description: str
+    former_names: tuple[str, ...]
+    meaning: str
     parents: tuple[str, ...]
     ignore_auto_tag: bool
     is_chosen: bool
@@ -452,9 +458,12 @@ class TreeTag:
 
 @dataclass(frozen=True, slots=True)
 class TagTree:
-    """All tags of Stash, in the order of their names."""
+    """All tags of Stash but those that steer the plugin, in the order of their names. ``notes``:
+    what a user should know of those that are chosen, such as one that is gone.
+    """
 
     tags: tuple[TreeTag, ...]
+    notes: tuple[str, ...]
 
 
 OPERATIONS: Mapping[str, tuple[type[Any], type[Any]]] = {

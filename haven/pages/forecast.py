@@ -22,7 +22,7 @@ def forecast(context: PageContext) -> Sections:
     """Return how long the queue will take. Raises ``ConfigError``, ``StashError``,
     ``StoreError``.
     """
-    settings = context.settings()
+    settings = context.settings(with_tags=True)
     config = engine_config(settings, context.store_path)
     queues = (settings.tag_names.tag_me, settings.tag_names.update_me)
     videos = {

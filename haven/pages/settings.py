@@ -28,6 +28,7 @@ from haven.settings.layers import page_layer
 from haven.settings.merge import Merged
 from haven.settings.overlay import Overlay, RevisionError, read_overlay, write_overlay
 from haven.settings.settings import Settings
+from haven.settings.stash_tags import TagChoice
 from haven.settings.table import SETTINGS, Setting
 from vlm_engine import ConfigError, EndpointConfig, TagRule
 
@@ -82,7 +83,7 @@ def _setting(setting: Setting, merged: Merged) -> SettingValue:
 def _written(value: Any) -> Any:
     """Return a value as a user writes it in JSON."""
     match value:
-        case TagRule():
+        case TagRule() | TagChoice():
             return value.as_written()
         case Mapping():
             return {name: _written(one) for name, one in value.items()}

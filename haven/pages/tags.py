@@ -10,31 +10,40 @@ from haven.items import ItemRef
 from haven.pages.context import PageContext
 from haven.pages.contract import TagResult, TagResults, TagTree, TreeTag
 from haven.pages.evidence import open_journal
-from haven.settings.merge import tags_of
-from haven.settings.settings import CONTROL_TAGS, Settings
+from haven.settings.merge import CONTROL_TAGS, tags_of
 from haven.stash.changes import DecisionKind, Judged, Judgement
-from haven.stash.tag_tree import read_tag_tree
 from haven.stash.values import tag_key
 from vlm_engine import EngineConfig
 
 
 def tag_tree(context: PageContext) -> TagTree:
-    """Return all tags of Stash. Raises ``StashError``."""
-    merged, _ = Settings.with_faults(context.server.settings, context.data_dir)
+    """Return all tags of Stash, and what a user should know of those that are chosen. Raises
+    ``StashError``.
+    """
+    merged = context.merged_settings()
     chosen = set(map(tag_key, tags_of(merged.engine())))
+    name_of = {one.tag.id: one.name for one in merged.chosen.tags}
+    former: dict[str, list[str]] = {}
+    for before, name in merged.chosen.former.items():
+        former.setdefault(name, []).append(before)
+    steering = {tag_key(merged.values[name]) for name in CONTROL_TAGS}
     return TagTree(
         tuple(
             TreeTag(
                 id=tag.id,
                 name=tag.name,
                 aliases=tag.aliases,
-                description=tag.description,
+                former_names=tuple(former.get(name_of.get(tag.id, ""), ())),
+                meaning=tag.meaning,
                 parents=tag.parent_ids,
                 ignore_auto_tag=tag.ignore_auto_tag,
-                is_chosen=not chosen.isdisjoint(map(tag_key, (tag.name, *tag.aliases))),
+                is_chosen=tag.id in name_of
+                or not chosen.isdisjoint(map(tag_key, (tag.name, *tag.aliases))),
             )
-            for tag in read_tag_tree(context.client)
-        )
+            for tag in context.tag_tree
+            if tag_key(tag.name) not in steering
+        ),
+        (*merged.chosen.warnings, *merged.chosen.notes),
     )
 
 
@@ -42,7 +51,7 @@ def tag_results(context: PageContext) -> TagResults:
     """Return what was found of each tag, and what people decided about it. Raises ``StashError``
     and ``JournalError``.
     """
-    merged, _ = Settings.with_faults(context.server.settings, context.data_dir)
+    merged = context.merged_settings()
     with open_journal(context) as journal:
         found = journal.counts_in_stash()
         judged = _judged(journal.all_judgements())
@@ -58,6 +67,7 @@ def tag_results(context: PageContext) -> TagResults:
                 wrong=judged[name, DecisionKind.WRONG],
                 adjusted=judged[name, DecisionKind.ADJUST],
                 threshold=thresholds.get(name, merged.values["VIDEO_THRESHOLD"]),
+                is_looked_for=name in thresholds,
             )
             for name in names
             if name not in steering

@@ -146,12 +146,11 @@ def page_layer(stored: Mapping[str, Any]) -> Layer:
 
 def task_layer(args: Mapping[str, Any]) -> Layer:
     """Return a task's arguments by the settings' names. "" means "not set"; ``mode`` names the
-    task.
+    task. A tag list among them stands alone.
     """
-    return Layer(
-        "task arguments",
-        {key: value for key, value in args.items() if key != "mode" and not _untouched(value)},
-    )
+    given = {key: value for key, value in args.items() if key != "mode" and not _untouched(value)}
+    alone: dict[str, Any] = {"STASH_TAGS": []} if "TAG_LIST" in given else {}
+    return Layer("task arguments", {**alone, **given})
 
 
 def _untouched(value: Any) -> bool:

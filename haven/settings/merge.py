@@ -5,14 +5,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import SecretStr
 
+import haven_vlm_config
 from haven.settings.layers import Layer
-from haven.settings.table import ENGINE
+from haven.settings.stash_tags import ChosenTags, ReadTree, choose, last_known
+from haven.settings.table import ENGINE, EXAMPLE_TAGS
 from vlm_engine import (
     EndpointConfig,
     EngineConfig,
@@ -27,6 +30,13 @@ from vlm_engine import (
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _WHOLE = "VLM_ENGINE_CONFIG"
+CONTROL_TAGS = (
+    "VLM_BASE_TAG_NAME",
+    "VLM_TAGME_TAG_NAME",
+    "VLM_UPDATEME_TAG_NAME",
+    "VLM_TAGGED_TAG_NAME",
+    "VLM_ERRORED_TAG_NAME",
+)
 _BARE = EngineConfig(models={"vlm": ModelConfig(model_category="tags")}, active_ai_models=("vlm",))
 
 
@@ -38,6 +48,7 @@ class Merged:
     ``whole``: the last whole configuration of the engine. It overrides the other values of its
     layer and of the layers below. Settings ``above`` it override it.
     ``every_tag``: the tags of all layers, also of layers that another overrides.
+    ``chosen``: the tags of Stash that ``choose_tags`` found. They are none of ``values``.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -45,6 +56,37 @@ class Merged:
     whole: EngineConfig | None = None
     above: set[str] = field(default_factory=set)
     every_tag: list[str] = field(default_factory=list)
+    chosen: ChosenTags = field(default_factory=ChosenTags)
+
+    def choose_tags(
+        self, read_tree: ReadTree | None, names_seen: Mapping[str, Sequence[str]]
+    ) -> None:
+        """Find the tags of ``STASH_TAGS``: here alone they become part of the tag list.
+
+        ``read_tree``: returns Stash's tags; called if it is needed. None: Stash is not asked, and
+        single tags count under their last known names. Then the example list does not count.
+        """
+        choices = self.values["STASH_TAGS"] if "STASH_TAGS" in self.above else ()
+        if not choices:
+            return
+        if self.values["TAG_LIST"] == EXAMPLE_TAGS and is_constant(self.origins["TAG_LIST"]):
+            self.values["TAG_LIST"] = ()
+        if read_tree is None:
+            self.chosen = last_known(choices)
+            return
+        listed = self.values["TAG_LIST"]
+        rules = by_tag(self.values["TAG_RULES"], listed)
+        in_stash = {rule.renamed: tag for tag, rule in rules.items() if rule.renamed}
+        synonyms = by_tag(self.values["TAG_SYNONYMS"], listed).values()
+        self.chosen = choose(
+            choices,
+            read_tree(),
+            {tag_key(name): tag for name, tag in (in_stash | {tag: tag for tag in listed}).items()},
+            taken={tag_key(name) for names in synonyms for name in names},
+            never=[str(self.values[name]) for name in CONTROL_TAGS],
+            respects_ignore=self.values["RESPECT_IGNORE_AUTO_TAG"],
+            names_seen=names_seen,
+        )
 
     def engine(self) -> EngineConfig:
         """Return the engine's configuration: the whole one, what it leaves open, and what the
@@ -60,7 +102,7 @@ class Merged:
         for name, model in config.active_models().items():
             models[name] = self._complete(model)
             if "TAG_RULES" in self.above or model.category not in categories:
-                categories[model.category] = by_tag(self.values["TAG_RULES"], model.tag_list)
+                categories[model.category] = self._rules_of(models[name].tag_list)
         return config.model_copy(update={"models": models, "category_config": categories})
 
     def _complete(self, model: ModelConfig) -> ModelConfig:
@@ -70,14 +112,38 @@ class Merged:
         endpoints = model.endpoints()
         if "ENDPOINTS" in self.above or not endpoints:
             endpoints = self.values["ENDPOINTS"]
+        listed = set(map(tag_key, model.tag_list))
+        tags = (*model.tag_list, *(one for one in self.chosen.names if tag_key(one) not in listed))
+        own = self._of_tags(model.tag_descriptions, tags)
+        described = by_tag(self.chosen.meanings, tags) | own
         return model.model_copy(
             update={
                 "multiplexer_endpoints": tuple(map(self._with_key, endpoints)),
                 "use_multiplexer": True,
-                "tag_descriptions": by_tag(model.tag_descriptions, model.tag_list),
-                "synonyms": by_tag(model.synonyms, model.tag_list),
+                "tag_list": tags,
+                "tag_descriptions": {tag: text for tag, text in described.items() if text},
+                "synonyms": by_tag(self.chosen.synonyms, tags)
+                | self._of_tags(model.synonyms, tags),
             }
         )
+
+    def _rules_of(self, tags: Iterable[str]) -> dict[str, TagRule]:
+        """Return the rules for ``tags``. A tag of Stash with odd blanks keeps its name there."""
+        rules = self._of_tags(self.values["TAG_RULES"], tags)
+        for one in self.chosen.tags:
+            rule, there = rules.get(one.name, TagRule()), one.tag.name.strip()
+            if rule.renamed is None and there != one.name and there.split() == one.name.split():
+                rules[one.name] = rule.overridden(TagRule(renamed=there))
+        return rules
+
+    def _of_tags(self, values: Mapping[str, _T], tags: Iterable[str]) -> dict[str, _T]:
+        """Return what ``values`` has for ``tags``, also under a name that a tag had before."""
+        former = {
+            self.chosen.former.get(tag_key(name), name): value
+            for name, value in values.items()
+            if tag_key(name) in self.chosen.former
+        }
+        return by_tag(former, tags) | by_tag(values, tags)
 
     def _with_key(self, endpoint: EndpointConfig) -> EndpointConfig:
         key: SecretStr | None = self.values.get("API_KEY")
@@ -88,13 +154,13 @@ class Merged:
         """Log what may be misspelt: rules for other tags than ``tags``, descriptions and synonyms
         of unknown tags.
         """
-        every_tag = self.every_tag
+        every_tag = [*self.every_tag, *self.chosen.names]
         for kind, name, known in (
             ("rules for", "TAG_RULES", tags),
             ("descriptions of", "TAG_DESCRIPTIONS", every_tag),
             ("synonyms of", "TAG_SYNONYMS", every_tag),
         ):
-            keys = set(map(tag_key, known))
+            keys = {*map(tag_key, known), *self.chosen.former}
             unused = [tag for tag in self.values[name] if tag_key(tag) not in keys]
             if unused:
                 _log.warning(
@@ -123,6 +189,11 @@ def merge(layers: Iterable[tuple[Layer, Mapping[str, Any]]]) -> Merged:
         merged.values |= values
         merged.every_tag += values.get("TAG_LIST", ())
     return merged
+
+
+def is_constant(origin: str) -> bool:
+    """Return True for the place of a setting that nobody has set."""
+    return origin.startswith(Path(haven_vlm_config.__file__).name)
 
 
 def tags_of(engine: EngineConfig) -> tuple[str, ...]:

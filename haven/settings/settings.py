@@ -11,22 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-import haven_vlm_config
 from haven.settings import layers
 from haven.settings.layers import Layer, on_the_page, read
-from haven.settings.merge import Merged, merge, tags_of
+from haven.settings.merge import CONTROL_TAGS, Merged, is_constant, merge, tags_of
 from haven.settings.overlay import overlay_layer
+from haven.settings.stash_tags import ReadTree, names_seen, remember_names
 from haven.settings.table import ENGINE, EXAMPLE_TAGS, Options
 from vlm_engine import ConfigError, EngineConfig, ModelConfig, WordingConfig, parse
 
 _log = logging.getLogger(__name__)
-CONTROL_TAGS = (
-    "VLM_BASE_TAG_NAME",
-    "VLM_TAGME_TAG_NAME",
-    "VLM_UPDATEME_TAG_NAME",
-    "VLM_TAGGED_TAG_NAME",
-    "VLM_ERRORED_TAG_NAME",
-)
 _OF_REPORTS = ("REPORT_FOLDER", "REPORTS_KEPT")
 
 
@@ -63,6 +56,9 @@ class Settings(Options):
     origins: Mapping[str, str] = Field(repr=False)
     """Place of each setting, by its name, such as `Tags on the settings page`."""
 
+    ids_in_stash: Mapping[str, str] = Field(default_factory=dict, repr=False)
+    """The id in Stash of each tag of `STASH_TAGS`, by its name in the tag list."""
+
     @classmethod
     def load(
         cls,
@@ -70,6 +66,7 @@ class Settings(Options):
         task_args: Mapping[str, Any] | None = None,
         folder: Path | None = None,
         data_dir: Path | None = None,
+        read_tree: ReadTree | None = None,
     ) -> Settings:
         """Return the settings of all layers: the constants < the local file < the overlay <
         Stash's page < the task's arguments.
@@ -78,6 +75,7 @@ class Settings(Options):
         ``task_args``: text by the settings' names. "" means "not set". ``mode`` is left out.
         ``folder``: where the local file is. By default it is beside ``haven_vlm_config.py``.
         ``data_dir``: the plugin's data folder, where the overlay is. None: there is no overlay.
+        ``read_tree``: returns Stash's tags, for ``STASH_TAGS``. None: Stash is not asked.
 
         Raise ``ConfigError`` that lists the faults of all layers, each with its layer and key.
         """
@@ -87,8 +85,13 @@ class Settings(Options):
         merged = merge([(layer, read(layer, faults)) for layer in given])
         if faults:
             raise ConfigError("\n".join(faults))
+        _choose_tags(merged, read_tree, data_dir)
         settings = cls._of(merged)
-        if faults := _contradictions(settings, merged):
+        for warning in merged.chosen.warnings:
+            _log.warning("%s: %s.", merged.origins["STASH_TAGS"], warning)
+        for note in merged.chosen.notes:
+            _log.info("%s: %s.", merged.origins["STASH_TAGS"], note)
+        if faults := _contradictions(settings, merged, knows_tags=read_tree is not None):
             raise ConfigError("\n".join(faults))
         merged.warn_of_unused(settings.tag_list)
         return settings
@@ -100,17 +103,20 @@ class Settings(Options):
         data_dir: Path,
         overlay: Mapping[str, Any] | None = None,
         folder: Path | None = None,
+        read_tree: ReadTree | None = None,
     ) -> tuple[Merged, tuple[str, ...]]:
         """Return all layers without a task's arguments as one, and every fault in them.
 
         A value that is wrong counts as not set. ``overlay``: settings in place of those in the
-        overlay's file.
+        overlay's file. ``read_tree``: as for ``load``.
         """
         faults: list[str] = []
         local = [layers.file_layer(folder, faults), overlay_layer(data_dir, faults, overlay)]
         given = _layers(local, stash_page, None)
         merged = merge([(layer, read(layer, faults)) for layer in given])
-        return merged, (*faults, *_contradictions(cls._of(merged), merged))
+        _choose_tags(merged, read_tree, data_dir)
+        settings, knows_tags = cls._of(merged), read_tree is not None
+        return merged, (*faults, *_contradictions(settings, merged, knows_tags=knows_tags))
 
     @classmethod
     def load_for_undo(
@@ -145,7 +151,8 @@ class Settings(Options):
     @classmethod
     def _of(cls, merged: Merged) -> Settings:
         options = {name: merged.values[name] for name in map(str.upper, Options.model_fields)}
-        return cls(engine=merged.engine(), origins=merged.origins, **options)
+        ids = {one.name: one.tag.id for one in merged.chosen.tags if one.tag.id}
+        return cls(engine=merged.engine(), origins=merged.origins, ids_in_stash=ids, **options)
 
     @property
     def tag_names(self) -> TagNames:
@@ -160,8 +167,16 @@ class Settings(Options):
     @property
     def tags_are_an_example(self) -> bool:
         """True if nobody has set tags: they are the example in ``haven_vlm_config.py``."""
-        in_constants = self.origins["TAG_LIST"].startswith(Path(haven_vlm_config.__file__).name)
-        return in_constants and self.tag_list == EXAMPLE_TAGS
+        is_set = self.stash_tags or not is_constant(self.origins["TAG_LIST"])
+        return not is_set and self.tag_list == EXAMPLE_TAGS
+
+    @property
+    def place_of_tags(self) -> str:
+        """Where the tags that are looked for were set, for messages."""
+        names = ("TAG_LIST", "STASH_TAGS") if self.stash_tags else ("TAG_LIST",)
+        places = [self.origins[name] for name in names]
+        is_mixed = not is_constant(places[0])
+        return " and ".join(places if is_mixed or len(places) == 1 else places[1:])
 
     def fingerprint(self) -> str:
         """Return a short text that differs if the settings differ. It reveals no keys."""
@@ -186,12 +201,18 @@ def _layers(
     ]
 
 
-def _contradictions(settings: Settings, merged: Merged) -> list[str]:
+def _choose_tags(merged: Merged, read_tree: ReadTree | None, data_dir: Path | None) -> None:
+    merged.choose_tags(read_tree, names_seen(data_dir))
+    if read_tree is not None:
+        remember_names(data_dir, merged.chosen)
+
+
+def _contradictions(settings: Settings, merged: Merged, *, knows_tags: bool = False) -> list[str]:
     """Return what is wrong only when all layers are seen together."""
-    return list(dict.fromkeys(_each_contradiction(settings, merged)))
+    return list(dict.fromkeys(_each_contradiction(settings, merged, knows_tags=knows_tags)))
 
 
-def _each_contradiction(settings: Settings, merged: Merged) -> Iterator[str]:
+def _each_contradiction(settings: Settings, merged: Merged, *, knows_tags: bool) -> Iterator[str]:
     origins = settings.origins
     models = settings.engine.active_models().values()
     if not models:
@@ -205,7 +226,15 @@ def _each_contradiction(settings: Settings, merged: Merged) -> Iterator[str]:
             f"{origins['ENDPOINTS']}: there is none; name a server, for example "
             "http://localhost:1234/v1"
         )
-    if not merged.values["TAG_LIST"]:
+    has_tags = merged.values["TAG_LIST"] or merged.chosen.tags
+    if not has_tags and merged.values["STASH_TAGS"]:
+        if knows_tags:
+            why = "; ".join((*merged.chosen.warnings, *merged.chosen.notes))
+            yield (
+                f"{origins['STASH_TAGS']}: no tag in Stash is left to look for; "
+                f"{why or 'there is none below those that are chosen'}"
+            )
+    elif not has_tags:
         yield (
             f"{origins['TAG_LIST']}: there are no tags; say what to look for, in "
             f"{on_the_page('TAG_LIST')}"
@@ -265,7 +294,7 @@ def _name_faults(settings: Settings, merged: Merged) -> Iterator[str]:
 def _names_in_stash(settings: Settings, merged: Merged) -> Iterator[tuple[str, str]]:
     """Yield the name of every tag that may be found, with the setting that says so."""
     for tag in settings.tag_list:
-        yield "TAG_LIST", tag
+        yield "STASH_TAGS" if tag in settings.ids_in_stash else "TAG_LIST", tag
     rules = {"VLM_ENGINE_CONFIG": {"default_rule": settings.engine.default_rule}}
     for model in settings.engine.active_models().values():
         in_whole = merged.whole is not None and "TAG_RULES" not in merged.above

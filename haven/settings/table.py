@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from pydantic import AfterValidator, ConfigDict, Field, RootModel, field_validator
 
+from haven.settings.stash_tags import TagChoice
 from vlm_engine import (
     EngineConfig,
     SettingsGroup,
@@ -100,6 +101,12 @@ def _model(value: Any, where: str) -> str:
     return name
 
 
+def _descriptions(value: Any) -> dict[str, str]:
+    """Return descriptions of tags, with the empty ones: they say that the name alone is enough."""
+    cleaned = clean_descriptions(value)
+    return {**{" ".join(tag.split()): "" for tag in value}, **cleaned}
+
+
 def _default_rule(value: Any, where: str) -> TagRule:
     rule = parse(TagRule, value, where)
     if rule.renamed:
@@ -177,8 +184,9 @@ ENGINE = (
         "model.tag_descriptions",
         "What tags mean, for tags that are named elsewhere, such as on Stash's settings page: "
         '{"Foul": "a player is'
-        ' fouled"}. When you change a description, only questions about that tag are asked again.',
-        parse=lambda value, _: clean_descriptions(value),
+        ' fouled"}. When you change a description, only questions about that tag are asked again. '
+        'Empty, as in {"Foul": ""}: the model is told the name alone, whatever Stash says.',
+        parse=lambda value, _: _descriptions(value),
     ),
     _of_engine(
         "TAG_SYNONYMS",
@@ -351,6 +359,15 @@ class Options(SettingsGroup):
 
         def __init__(self, **settings: Any) -> None: ...
 
+    stash_tags: tuple[TagChoice, ...] = ()
+    """What to look for, from Stash's own tree of tags, besides TAG_LIST: names of tags, or entries
+    with id and name; "below": true for everything below a tag, "leave_out": true for what not to
+    look for. Descriptions and aliases come from Stash, and a renamed tag is followed. The plugin's
+    page writes this. [{"name": "Game", "below": true}, "Foul"]"""
+
+    respect_ignore_auto_tag: bool = False
+    """True: leave out those of STASH_TAGS that have Ignore auto tag in Stash."""
+
     concurrent_task_limit: int = Field(2, ge=1, le=64)
     """Number of scenes to tag at once. Images: always as many as the endpoints take."""
 
@@ -443,13 +460,17 @@ def _pair(there: Any, here: Any) -> tuple[str, str]:
     return pair
 
 
+_AS_WRITTEN: Mapping[str, Any] = {"path_mutation": {}, "stash_tags": []}
+"""Defaults that a user writes in another form than they have."""
+
+
 def _of_plugin(field: str) -> Setting:
     def parsed(value: Any, where: str) -> Any:
         return getattr(parse(Options, {where: value}, ""), field)
 
     info = Options.model_fields[field]
     text = " ".join((info.description or "").split())
-    default = {} if field == "path_mutation" else info.default
+    default = _AS_WRITTEN.get(field, info.default)
     return Setting(field.upper(), "", text, default, parsed)
 
 

@@ -47,6 +47,8 @@ class MediaHandler:
     ``vr_tag``: the name of the tag that marks VR scenes, or empty.
     ``tag_list``: the name in Stash of each tag that is looked for. What was made for other tags is
     left alone; None leaves nothing alone.
+    ``tag_ids``: the ids of those that were chosen from Stash's tree, by their names in Stash. They
+    are followed when they are renamed.
     ``bring_back``: add again what people removed and is found.
 
     Methods that write return the fate of each item: its change, or the error that prevented it
@@ -63,6 +65,7 @@ class MediaHandler:
         *,
         vr_tag: str = "",
         tag_list: Mapping[str, str] | None = None,
+        tag_ids: Mapping[str, str] | None = None,
         bring_back: bool = False,
     ) -> None:
         self._client = (
@@ -70,8 +73,11 @@ class MediaHandler:
         )
         self._names = names
         self._vr_tag = vr_tag
-        self._options = PlanOptions(names, tag_list=tag_list, bring_back=bring_back)
-        self._tags = TagCache(self._client, names)
+        ids = tag_ids or {}
+        self._options = PlanOptions(
+            names, tag_list=tag_list, tag_ids=frozenset(ids.values()), bring_back=bring_back
+        )
+        self._tags = TagCache(self._client, names, ids)
         self._journal = Journal(journal_path)
         self._writer = ItemWriter(self._client, self._tags, self._journal)
 

@@ -53,6 +53,7 @@ class PlanOptions:
     ``tag_list``: the name in Stash of each tag that is looked for, by its name in the tag list.
     What was made for other tags is left alone. None: the list is unknown, and everything may be
     changed.
+    ``tag_ids``: the ids of tags of the list that are known by id, whatever their names were.
     ``bring_back``: add again what people took off.
     """
 
@@ -60,6 +61,7 @@ class PlanOptions:
     create_markers: bool = True
     updating: bool = False
     tag_list: Mapping[str, str] | None = None
+    tag_ids: frozenset[str] = frozenset()
     bring_back: bool = False
 
 
@@ -89,7 +91,7 @@ def plan_results(
     if options.bring_back:
         owned = replace(owned, removed=Records())
     found = _Found(
-        info, {**known, **renamed(item, owned)}, TagList.of(options.tag_list, names_to_find(info))
+        info, {**known, **renamed(item, owned)}, TagList.of(options, names_to_find(info))
     )
     wanted = _wanted_markers(found, parent)
     steering = frozenset(tag.id for tag in (tag_me, update_me, tagged, errored))
@@ -384,24 +386,24 @@ class TagList:
     in Stash.
 
     ``concerned``: the ``tag_key`` of every name of the list's tags, in the list and in Stash. None:
-    all tags.
+    the list is unknown and concerns everything. ``ids``: those of its tags that are known by id.
     """
 
     asked: Mapping[str, str]
     concerned: frozenset[str] | None = None
+    ids: frozenset[str] = frozenset()
 
     @staticmethod
-    def of(names_in_stash: Mapping[str, str] | None, found: Iterable[str] = ()) -> TagList:
-        """Return a list from the name in Stash of each of its tags. None: the list is unknown and
-        concerns everything.
-
-        ``found``: names of what was found, which is concerned in any case.
+    def of(options: PlanOptions, found: Iterable[str] = ()) -> TagList:
+        """Return the list of a plan. ``found``: names of what was found, which is concerned in any
+        case.
         """
+        names_in_stash = options.tag_list
         if names_in_stash is None:
             return TagList({})
         asked = {tag_key(name): tag for tag, name in reversed(tuple(names_in_stash.items()))}
         names = (*names_in_stash, *names_in_stash.values(), *found)
-        return TagList(asked, frozenset(map(tag_key, names)))
+        return TagList(asked, frozenset(map(tag_key, names)), options.tag_ids)
 
     def concerns(self, tag: OwnedTag, name: str = "") -> bool:
         """Return True if this list may change what the plugin made for a tag. ``name``: its name in
@@ -410,7 +412,7 @@ class TagList:
         A tag is recognised by its name in the list of that time, so that a tag which ``RenamedTag``
         renames keeps nothing under its former name.
         """
-        if self.concerned is None:
+        if self.concerned is None or tag.id in self.ids:
             return True
         if tag.asked:
             return tag_key(tag.asked) in self.concerned or tag_key(tag.name) in self.asked

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from haven.settings.stash_tags import StashTag
 from haven.stash.transport import StashClient
 
 # No counts: each would be a query of Stash's for each tag.
@@ -14,22 +13,10 @@ _TREE = """query TagTree {
 }"""
 
 
-@dataclass(frozen=True, slots=True)
-class TreeTag:
-    """A tag with the ids of its parents, of which it may have several."""
-
-    id: str
-    name: str
-    aliases: tuple[str, ...]
-    description: str
-    parent_ids: tuple[str, ...]
-    ignore_auto_tag: bool
-
-
-def read_tag_tree(client: StashClient) -> tuple[TreeTag, ...]:
+def read_tag_tree(client: StashClient) -> tuple[StashTag, ...]:
     """Return all tags in the order of their names. Raises ``StashError``."""
     return tuple(
-        TreeTag(
+        StashTag(
             id=str(tag["id"]),
             name=str(tag["name"]),
             aliases=tuple(map(str, tag["aliases"])),

@@ -53,11 +53,16 @@ class TagCache:
 
     The names are compared here: Stash itself compares them as SQL patterns, in which ``_`` and
     ``%`` match anything.
+
+    ``ids``: ids of tags by the names under which they are wanted, also after a renaming.
     """
 
-    def __init__(self, client: StashClient, names: TagNames) -> None:
+    def __init__(
+        self, client: StashClient, names: TagNames, ids: Mapping[str, str] | None = None
+    ) -> None:
         self._client = client
         self._names = names
+        self._ids = {tag_key(name): one for name, one in (ids or {}).items()}
         self._by_key: dict[str, _Entry] = {}
         self._by_name: dict[str, _Entry] = {}
         self._made: set[str] = set()
@@ -175,8 +180,12 @@ class TagCache:
             return False
         now = {entry.tag.id: entry for entry in found}
         return all(
-            entry.tag.id in now and now[entry.tag.id].goes_by(key) for key, entry in entries.items()
+            entry.tag.id in now and self._is_for(key, now[entry.tag.id])
+            for key, entry in entries.items()
         )
+
+    def _is_for(self, key: str, entry: _Entry) -> bool:
+        return entry.tag.id == self._ids.get(key) or entry.goes_by(key)
 
     def _read(self, ids: Collection[str]) -> list[_Entry] | None:
         """Return the tags with these ids. None if one is gone: Stash then refuses the whole
@@ -202,14 +211,19 @@ class TagCache:
         ``wanted``.
         """
         self._by_key |= {
-            key: self._by_name[name] for key, name in wanted.items() if name in self._by_name
+            key: self._by_name[name]
+            for key, name in wanted.items()
+            if name in self._by_name and key not in self._ids
         }
 
     def _reload(self) -> None:
         entries = self._all()
         by_alias = {tag_key(alias): entry for entry in entries for alias in entry.aliases}
         self._by_name = {entry.tag.name: entry for entry in entries}
-        self._by_key = by_alias | {tag_key(entry.tag.name): entry for entry in entries}
+        by_name = {tag_key(entry.tag.name): entry for entry in entries}
+        by_id = {entry.tag.id: entry for entry in entries}
+        followed = {key: by_id[one] for key, one in self._ids.items() if one in by_id}
+        self._by_key = by_alias | by_name | followed
 
     def _existing_or_raise(self, name: str, refusal: StashQueryError) -> Tag:
         """Return the tag if it exists by now; otherwise raise why ``name`` could not be created."""

@@ -19,6 +19,10 @@ from vlm_engine.cli.output import OneLine
 from vlm_engine.cli.running import run
 
 _OPTIONS = {"TAG_LIST": "--tags", "TAG_DESCRIPTIONS": "--tags", "ENDPOINTS": "--endpoint"}
+_NO_STASH = (
+    "what is below a tag of Stash is not known here, where Stash is not asked; say what to look "
+    "for with --tags"
+)
 
 
 class _Formatter(RedactingFormatter, OneLine):
@@ -62,6 +66,8 @@ def _config(formatter: RedactingFormatter, store_path: Path, given: Namespace) -
         for name, option in _OPTIONS.items():
             message = message.replace(f"task arguments: {name}", option)
         raise ConfigError(message) from None
+    if not settings.tag_list:
+        raise ConfigError(f"{settings.origins['STASH_TAGS']}: {_NO_STASH}")
     formatter.hide(settings.secrets())
     announce(settings, "files")
     return engine_config(settings, store_path)

@@ -84,7 +84,7 @@ def announce(settings: Settings, where: str) -> None:
     _log.info(
         "Looking for %s (%s) in %s: %s.",
         counted(len(tags), "tag"),
-        settings.origins["TAG_LIST"],
+        settings.place_of_tags,
         where,
         _listed(tags, _MOST_TAGS),
     )

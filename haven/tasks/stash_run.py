@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 
 from haven.report import RunReport, write_report
@@ -16,8 +17,9 @@ from haven.setup.stash_log import StashLogHandler
 from haven.stash.errors import JournalError
 from haven.stash.handler import MediaHandler
 from haven.stash.server import handshake
+from haven.stash.tag_tree import read_tag_tree
 from haven.stash.transport import StashClient
-from haven.tagger import names_in_stash
+from haven.tagger import ids_in_stash, names_in_stash
 from haven.tasks.context import (
     BRING_BACK,
     OWN_ARGUMENTS,
@@ -54,8 +56,15 @@ def run_task(request: StashRequest, data_dir: Path, log: StashLogHandler) -> str
     client = StashClient(request.connection, timeout_s=task.timeout_s)
     try:
         server = handshake(client, PLUGIN_ID)
-        load = Settings.load if task.looks_at_media else Settings.load_for_undo
-        settings = load(stash_page=server.settings, task_args=for_settings, data_dir=data_dir)
+        if task.looks_at_media:
+            settings = Settings.load(
+                server.settings,
+                for_settings,
+                data_dir=data_dir,
+                read_tree=partial(read_tag_tree, client),
+            )
+        else:
+            settings = Settings.load_for_undo(server.settings, for_settings, data_dir=data_dir)
         log.hide(settings.secrets())
         handler = MediaHandler(
             client,
@@ -63,6 +72,7 @@ def run_task(request: StashRequest, data_dir: Path, log: StashLogHandler) -> str
             settings.tag_names,
             vr_tag=server.vr_tag,
             tag_list=names_in_stash(settings),
+            tag_ids=ids_in_stash(settings),
             bring_back=task.brings_back or says_yes(arguments, BRING_BACK),
         )
         with ending_with_parent(), handler, contextlib.closing(StashThread()) as stash:

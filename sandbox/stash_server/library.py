@@ -105,6 +105,13 @@ class Library:
         """Give the tag of exactly that name another one."""
         tag_rules.update_tag(self._database, {"id": self.tag_id(name), "name": new_name})
 
+    def add_alias(self, name: str, alias: str) -> None:
+        """Give the tag of exactly that name one more alias."""
+        tag = self.tag_id(name)
+        aliases = self._database.values("SELECT alias FROM tag_aliases WHERE tag_id = ?", tag)
+        fields = {"id": tag, "aliases": [*aliases, alias]}
+        tag_rules.update_tag(self._database, fields)
+
     def remove_tag(self, name: str) -> None:
         """Remove the tag of exactly that name from everything.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from haven.settings.overlay import write_overlay
 from sandbox.stash_client import ask
 from tests.pages.test_decisions import Case
@@ -34,13 +36,40 @@ def test_the_tree_comes_in_one_request_with_what_is_chosen(pages):
         "id": foul,
         "name": "Foul",
         "aliases": ["Personal"],
-        "description": "a player hits",
+        "former_names": [],
+        "meaning": "a player hits",
         "parents": [offence, play],
         "ignore_auto_tag": True,
         "is_chosen": True,
     }
     assert [name for name, tag in tags.items() if tag["is_chosen"]] == ["Foul", "Score"]
     assert [*tags] == ["Foul", "Offence", "Play", "Score"]
+
+
+def test_the_tree_says_what_became_of_chosen_tags(pages):
+    pages.data_dir.mkdir()
+    game = created(pages, "Game")
+    foul = created(pages, "Foul", parent_ids=[game], aliases=["Personal"])
+    created(pages, "Timeout", parent_ids=[game], ignore_auto_tag=True)
+    choices = [{"id": game, "name": "Game", "below": True}, {"id": "99", "name": "Dunk"}]
+    settings = {"STASH_TAGS": choices, "RESPECT_IGNORE_AUTO_TAG": True}
+    write_overlay(pages.data_dir, settings, 0)
+    value = pages.value("tag_tree")
+    assert [tag["id"] for tag in value["tags"] if tag["is_chosen"]] == [foul]
+    assert ["'Dunk'" in note for note in value["notes"]] == [True, False]
+    assert value["notes"][1].endswith("Ignore auto tag in Stash: Timeout")
+    assert [tag["name"] for tag in pages.value("tag_results")["tags"]] == ["Foul"]
+
+
+def test_chosen_tags_are_settings_with_a_source(pages):
+    foul = created(pages, "Foul")
+    entry = {"id": foul, "name": "Foul"}
+    change = {"name": "STASH_TAGS", "value": json.dumps([entry])}
+    value = pages.value("change_settings", revision=0, changes=[change])
+    row = next(one for one in value["values"] if one["name"] == "STASH_TAGS")
+    assert (json.loads(row["value"]), row["kind"]) == ([entry], "list")
+    assert row["source"] == "settings.json in the data folder: STASH_TAGS"
+    assert value["faults"] == []
 
 
 def test_counts_tell_what_was_found_and_judged(pages):
@@ -52,6 +81,7 @@ def test_counts_tell_what_was_found_and_judged(pages):
     case.decide("adjust", 30, tag="Goal")
     counts = {tag.pop("name"): tag for tag in pages.value("tag_results")["tags"]}
     none = {"found": 0, "kept": 0, "wrong": 0, "adjusted": 0, "threshold": 0.5}
+    none["is_looked_for"] = True
     assert counts == {
         "Foul": {**none, "kept": 1, "wrong": 1},
         "Goal": {**none, "adjusted": 1},

@@ -14,7 +14,7 @@ const { React } = api;
 const { Button, Form } = api.libraries.Bootstrap;
 const h = React.createElement;
 /** Settings that have a place of their own on this page. */
-const ELSEWHERE = ["ENDPOINTS", "TAG_LIST", "TAG_DESCRIPTIONS", "VIDEO_SEARCH_EFFORT"];
+const ELSEWHERE = ["ENDPOINTS", "TAG_LIST", "TAG_DESCRIPTIONS", "STASH_TAGS", "RESPECT_IGNORE_AUTO_TAG", "VIDEO_SEARCH_EFFORT"];
 /** The start of the source of settings that the page wrote. */
 const FROM_PAGE = "settings.json";
 

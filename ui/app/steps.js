@@ -19,10 +19,10 @@ export function Steps({ shell, settings, isServerSound }) {
     React.useCallback((signal) => call(shell, "runs", { page: 0 }, signal), [shell]),
   );
   if (!runs || runs.runs.some(({ task }) => task !== "Check Set-up")) return null;
-  const tags = settings.values.find(({ name }) => name === "TAG_LIST");
+  const tags = settings.values.filter(({ name }) => name === "TAG_LIST" || name === "STASH_TAGS");
   const steps = [
     { text: texts.steps.server, isDone: isServerSound },
-    { text: texts.steps.tags, isDone: !!tags && !tags.source.startsWith(CONSTANTS) },
+    { text: texts.steps.tags, isDone: tags.some(({ source }) => !source.startsWith(CONSTANTS)) },
     { text: texts.steps.scene, isDone: false },
   ];
   return h(

@@ -1,161 +1,278 @@
-/** What to look for: the tag list as text, and Stash's tag tree with three states beside it. */
+/**
+ * What to look for: tags from Stash's tree, names of one's own, and for each what the model is told
+ * and its threshold.
+ */
 
-import { chosenIn, listText, parseList, rows, toggled } from "../model/tags.js";
-import { states } from "../model/tree.js";
+import { idsOf, keyIn, shareOf, thresholdIn, withIds, withThreshold, withValue } from "../model/choices.js";
+import { key, listText, parseList } from "../model/tags.js";
 import { Fault, Section, useLoaded, whenLoaded } from "./parts.js";
+import { Rows } from "./rows.js";
 import { valueOf } from "./setup.js";
 import { call } from "./stash.js";
-import { page as texts } from "./texts.js";
+import { TagTree } from "./tagtree.js";
+import { page } from "./texts.js";
 
 /** @typedef {import("../plugin-api").Shell} Shell */
 /** @typedef {import("../contract").SettingsValue} SettingsValue */
 /** @typedef {import("../contract").TreeTag} TreeTag */
+/** @typedef {import("../contract").TagTree} TagTreeValue */
+/** @typedef {import("../model/choices.js").Choice} Choice */
+/** @typedef {import("../model/choices.js").Rules} Rules */
 /** @typedef {import("./setup.js").Save} Save */
+/** @typedef {{name: string, tag: TreeTag | undefined, names: string[]}} WantedTag */
+
+/**
+ * What a person sets here, as it is stored. `text`: the list of names with their meanings.
+ * @typedef {{choices: Choice[], text: string, rules: Rules, meanings: Readonly<Record<string, string>>, respects: boolean}} Draft
+ */
 
 const api = /** @type {import("../plugin-api").PluginApi} */ (window.PluginApi);
 const { React } = api;
 const { Button, Form } = api.libraries.Bootstrap;
+const { Link } = api.libraries.ReactRouterDOM;
 const h = React.createElement;
-const ROW = 32;
-const SHOWN_ROWS = 12;
+const texts = page.tags;
+const CONSTANTS = "haven_vlm_config.py";
+/** So many tags make every question long. */
+const MANY = 100;
 
 /** @param {{shell: Shell, settings: SettingsValue, save: Save}} props */
 export function WantedTags({ shell, settings, save }) {
-  const meanings = /** @type {Record<string, string>} */ (valueOf(settings, "TAG_DESCRIPTIONS", {}));
-  const stored = listText(valueOf(settings, "TAG_LIST", /** @type {string[]} */ ([])), meanings);
-  const [draft, setDraft] = React.useState(/** @type {string | null} */ (null));
+  const loaded = useLoaded(React.useCallback((signal) => call(shell, "tag_tree", {}, signal), [shell]));
+  const [draft, setDraft] = React.useState(/** @type {Partial<Draft>} */ ({}));
   const [fault, setFault] = React.useState("");
   const [isSaving, setSaving] = React.useState(false);
-  const text = draft ?? stored;
-  const wanted = parseList(text);
+  const tags = loaded.value?.tags ?? NONE;
+  const stored = React.useMemo(() => storedIn(settings, tags), [settings, tags]);
+  const choices = draft.choices ?? stored.choices;
+  const isExample = sourceOf(settings, "TAG_LIST").startsWith(CONSTANTS);
+  const now = { ...stored, ...draft, text: draft.text ?? (isExample && choices.length ? "" : stored.text) };
+  const set = (/** @type {Partial<Draft>} */ change) => setDraft({ ...draft, ...change });
   const store = async () => {
     setSaving(true);
-    const left = await save(changesOf(wanted, meanings));
+    const left = await save(changesOf(now, draft));
     setSaving(false);
     setFault(left);
-    if (!left) setDraft(null);
+    if (left) return;
+    setDraft({});
+    loaded.reload();
   };
-  const source = settings.values.find(({ name }) => name === "TAG_LIST")?.source ?? "";
+  const sources = ["STASH_TAGS", "TAG_LIST"].map((name) => sourceOf(settings, name));
+  const source = sources.find((one) => !one.startsWith(CONSTANTS)) ?? sources[1];
+  const isChanged = Object.keys(draft).length > 0;
   return h(
     Section,
-    { title: texts.tags.title, help: texts.tags.help },
+    { title: texts.title, help: texts.help },
+    h(Parts, { loaded, tags, now, set, settings }),
+    h(Form.Text, { className: "text-muted" }, page.from(source)),
+    h(Fault, { fault }),
+    h(
+      "div",
+      { className: "haven-buttons" },
+      h(Button, { variant: "primary", disabled: !isChanged || isSaving, onClick: store }, texts.save),
+      isChanged && h(Button, { variant: "secondary", onClick: () => setDraft({}) }, texts.revert),
+    ),
+  );
+}
+
+/** @type {readonly TreeTag[]} */
+const NONE = [];
+
+/**
+ * @param {SettingsValue} settings
+ * @param {string} name
+ */
+const sourceOf = ({ values }, name) => values.find((one) => one.name === name)?.source ?? CONSTANTS;
+
+/**
+ * @param {SettingsValue} settings
+ * @param {readonly TreeTag[]} tags
+ * @returns {Draft}
+ */
+function storedIn(settings, tags) {
+  const meanings = valueOf(settings, "TAG_DESCRIPTIONS", /** @type {Record<string, string>} */ ({}));
+  return {
+    choices: withIds(valueOf(settings, "STASH_TAGS", /** @type {(Choice | string)[]} */ ([])), tags),
+    text: listText(valueOf(settings, "TAG_LIST", /** @type {string[]} */ ([])), meanings),
+    rules: valueOf(settings, "TAG_RULES", /** @type {Rules} */ ({})),
+    meanings,
+    respects: valueOf(settings, "RESPECT_IGNORE_AUTO_TAG", false),
+  };
+}
+
+/**
+ * Return the changes of settings that store what was changed. Meanings of tags that are not listed
+ * stay.
+ * @param {Draft} now
+ * @param {Partial<Draft>} draft
+ */
+function changesOf(now, draft) {
+  const listed = parseList(now.text);
+  /** @type {Record<string, string>} */
+  let meanings = { ...now.meanings };
+  for (const { name, meaning } of draft.text === undefined ? [] : listed) {
+    const own = meanings[keyIn(meanings, [name]) ?? ""];
+    if (meaning || own) meanings = withValue(meanings, [name], meaning || null);
+  }
+  /** @type {Record<string, unknown>} */
+  const values = {
+    ...(draft.choices && { STASH_TAGS: now.choices }),
+    ...(draft.text !== undefined && { TAG_LIST: listed.map(({ name }) => name) }),
+    ...((draft.text !== undefined || draft.meanings) && { TAG_DESCRIPTIONS: meanings }),
+    ...(draft.rules && { TAG_RULES: now.rules }),
+    ...(draft.respects !== undefined && { RESPECT_IGNORE_AUTO_TAG: now.respects }),
+  };
+  return Object.entries(values).map(([name, value]) => ({ name, value: JSON.stringify(value) }));
+}
+
+/**
+ * @typedef {{loaded: ReturnType<typeof useLoaded<TagTreeValue>>, tags: readonly TreeTag[], now: Draft, set: (change: Partial<Draft>) => void, settings: SettingsValue}} PartsProps
+ * @param {PartsProps} props
+ */
+function Parts({ loaded, tags, now, set, settings }) {
+  const [filter, setFilter] = React.useState("");
+  const ids = React.useMemo(() => idsOf(now.choices, tags, now.respects), [now.choices, now.respects, tags]);
+  const wanted = React.useMemo(() => wantedTags(now.text, tags, ids.wanted), [now.text, tags, ids]);
+  const listed = React.useMemo(() => new Set(wanted.flatMap(({ tag }) => tag?.id ?? [])), [wanted]);
+  return h(
+    React.Fragment,
+    null,
+    h(Form.Control, { id: "haven-tree-filter", className: "text-input haven-filter", "aria-label": texts.filter, placeholder: texts.filter, value: filter, onChange: (/** @type {any} */ event) => setFilter(event.target.value) }),
     h(
       "div",
       { className: "haven-columns" },
       h(
         "div",
         null,
-        h(Form.Label, { htmlFor: "haven-tags" }, texts.tags.list(wanted.length)),
-        h(Form.Control, { id: "haven-tags", as: "textarea", rows: 12, className: "text-input", spellCheck: false, value: text, onChange: (/** @type {any} */ event) => setDraft(event.target.value) }),
-        h(Form.Text, { className: "text-muted" }, texts.from(source)),
-        h(Fault, { fault }),
-        h(
-          "div",
-          { className: "haven-buttons" },
-          h(Button, { variant: "primary", disabled: draft === null || isSaving, onClick: store }, texts.tags.save),
-          draft !== null && h(Button, { variant: "secondary", onClick: () => setDraft(null) }, texts.tags.revert),
+        h("strong", null, texts.tree),
+        whenLoaded(loaded, ({ notes }) =>
+          h(
+            React.Fragment,
+            null,
+            notes.map((note) => h("p", { key: note, className: "haven-tag-note" }, note)),
+            tags.length
+              ? h(TagTree, { tags, filter, choices: now.choices, ids, listed, setChoices: (/** @type {Choice[]} */ choices) => set({ choices }) })
+              : h("p", { className: "text-muted" }, texts.noTags),
+            h(Form.Check, { id: "haven-respects", type: "switch", label: texts.respects, checked: now.respects, onChange: () => set({ respects: !now.respects }) }),
+          ),
         ),
       ),
-      h("div", null, h(Tree, { shell, text, setText: setDraft, steering: steeringTags(settings) })),
+      h("div", null, h(WantedList, { wanted, filter, now, set, settings })),
     ),
+    h(Form.Label, { htmlFor: "haven-tags" }, texts.list),
+    h(Form.Control, { id: "haven-tags", as: "textarea", rows: Math.min(8, now.text.split("\n").length + 1), className: "text-input haven-filter", spellCheck: false, value: now.text, onChange: (/** @type {any} */ event) => set({ text: event.target.value }) }),
   );
 }
 
 /**
- * Return the changes that store a list. Meanings of tags that are not listed stay.
- * @param {readonly import("../model/tags.js").Wanted[]} wanted
- * @param {Readonly<Record<string, string>>} meanings
+ * Return the tags that are looked for: the names of the list, and those of the tree, in the order of
+ * their names. A name that is a tag's in Stash is that tag.
+ * @param {string} text
+ * @param {readonly TreeTag[]} tags
+ * @param {ReadonlySet<string>} ids
+ * @returns {WantedTag[]}
  */
-function changesOf(wanted, meanings) {
-  const listed = new Set(wanted.map(({ name }) => name.toLowerCase()));
-  const others = Object.entries(meanings).filter(([name]) => !listed.has(name.toLowerCase()));
-  const described = wanted.filter(({ meaning }) => meaning).map(({ name, meaning }) => [name, meaning]);
-  return [
-    { name: "TAG_LIST", value: JSON.stringify(wanted.map(({ name }) => name)) },
-    { name: "TAG_DESCRIPTIONS", value: JSON.stringify(Object.fromEntries([...others, ...described])) },
-  ];
+function wantedTags(text, tags, ids) {
+  const byKey = new Map(tags.flatMap((tag) => [...tag.aliases, tag.name].map((name) => /** @type {const} */ ([key(name), tag]))));
+  const listed = parseList(text).map(({ name }) => ({ name, tag: byKey.get(key(name)), names: [name] }));
+  const inList = new Set(listed.map(({ tag }) => tag?.id));
+  const chosen = tags.filter(({ id }) => ids.has(id) && !inList.has(id));
+  return [...listed, ...chosen.map((tag) => ({ name: tag.name, tag, names: [tag.name, ...tag.former_names] }))];
 }
 
-/**
- * Return the names of the plugin's own tags, which no model is asked about.
- * @param {SettingsValue} settings
- */
-const steeringTags = ({ values }) =>
-  new Set(values.filter(({ name }) => name.endsWith("_TAG_NAME")).map(({ value }) => JSON.parse(value)));
-
-/** @param {{shell: Shell, text: string, setText: (text: string) => void, steering: ReadonlySet<string>}} props */
-function Tree({ shell, text, setText, steering }) {
-  const names = [...steering].join("\n");
-  const loaded = useLoaded(
-    React.useCallback(
-      async (signal) => (await call(shell, "tag_tree", {}, signal)).tags.filter(({ name }) => !steering.has(name)),
-      [shell, names],
-    ),
-  );
-  const [filter, setFilter] = React.useState("");
+/** @param {{wanted: readonly WantedTag[], filter: string, now: Draft, set: (change: Partial<Draft>) => void, settings: SettingsValue}} props */
+function WantedList({ wanted, filter, now, set, settings }) {
+  const [selected, select] = React.useState("");
+  const usual = valueOf(settings, "VIDEO_THRESHOLD", 0.5);
+  const found = wanted.filter(({ names, tag }) => [...names, ...(tag?.aliases ?? [])].some((one) => key(one).includes(key(filter))));
+  const current = wanted.find(({ name }) => name === selected);
   return h(
     React.Fragment,
     null,
-    h(Form.Label, { htmlFor: "haven-tree-filter" }, texts.tags.tree),
-    h(Form.Control, { id: "haven-tree-filter", className: "text-input", placeholder: texts.tags.filter, value: filter, onChange: (/** @type {any} */ event) => setFilter(event.target.value) }),
-    whenLoaded(loaded, (tags) =>
-      tags.length ? h(TreeRows, { tags, filter, text, setText }) : h("p", { className: "text-muted" }, texts.tags.noTags),
+    h("strong", null, texts.wanted(wanted.length)),
+    wanted.length > MANY && h("p", { className: "haven-tag-note" }, texts.many),
+    h(Rows, {
+      items: found,
+      height: 40,
+      most: 10,
+      className: "haven-wanted",
+      row: (/** @type {WantedTag} */ one, /** @type {object} */ style) =>
+        h(WantedRow, { key: one.name, wanted: one, style, now, set, usual, isSelected: one.name === selected, select: () => select(one.name === selected ? "" : one.name) }),
+    }),
+    current && h(Meaning, { key: current.name, wanted: current, now, set }),
+  );
+}
+
+/** @param {{wanted: WantedTag, style: object, now: Draft, set: (change: Partial<Draft>) => void, usual: number, isSelected: boolean, select: () => void}} props */
+function WantedRow({ wanted: { name, names, tag }, style, now, set, usual, isSelected, select }) {
+  return h(
+    "div",
+    { className: `haven-wanted-row ${isSelected ? "is-selected" : ""}`, style },
+    h(
+      "button",
+      { type: "button", className: "haven-label", "aria-expanded": isSelected, title: texts.tellHelp, onClick: select },
+      h("span", null, name),
+      h("span", { className: "text-muted" }, toldOf(names, tag, now)),
     ),
+    h(Threshold, { name, share: thresholdIn(now.rules, names), usual, set: (share) => set({ rules: withThreshold(now.rules, names, share) }) }),
   );
 }
 
 /**
- * The rows that are in view; a library has thousands of tags.
- * @param {{tags: readonly TreeTag[], filter: string, text: string, setText: (text: string) => void}} props
+ * A threshold in percent. Empty: the one for all tags.
+ * @param {{name: string, share: number | null, usual: number, set: (share: number | null) => void}} props
  */
-function TreeRows({ tags, filter, text, setText }) {
-  const [open, setOpen] = React.useState(/** @type {ReadonlySet<string>} */ (new Set()));
-  const [top, setTop] = React.useState(0);
-  const found = React.useMemo(() => rows(tags, open, filter), [tags, open, filter]);
-  const known = React.useMemo(() => states(tags, chosenIn(tags, text)), [tags, text]);
-  const first = Math.max(0, Math.min(Math.floor(top / ROW), found.length - SHOWN_ROWS));
-  const fold = (/** @type {string} */ path) => {
-    const after = new Set(open);
-    if (!after.delete(path)) after.add(path);
-    setOpen(after);
+export function Threshold({ name, share, usual, set }) {
+  const shown = share === null ? "" : String(Math.round(share * 1000) / 10);
+  const [text, setText] = React.useState(/** @type {string | null} */ (null));
+  const change = (/** @type {string} */ written) => {
+    const after = shareOf(written);
+    setText(after === undefined ? written : null);
+    if (after !== undefined) set(after);
   };
   return h(
-    "div",
-    { className: "haven-tree", style: { maxHeight: SHOWN_ROWS * ROW }, onScroll: (/** @type {any} */ event) => setTop(event.target.scrollTop) },
-    h(
-      "div",
-      { style: { height: found.length * ROW, position: "relative" } },
-      found.slice(first, first + SHOWN_ROWS + 2).map((row, place) =>
-        h(TreeRow, {
-          key: row.path,
-          row,
-          top: (first + place) * ROW,
-          state: known.get(row.tag.id) ?? "none",
-          isOpen: open.has(row.path),
-          fold: () => fold(row.path),
-          toggle: () => setText(toggled(tags, text, row.tag.id)),
-        }),
-      ),
-    ),
+    "span",
+    { className: "haven-threshold" },
+    h("input", { type: "number", min: 0, max: 100, step: 1, inputMode: "decimal", className: "form-control text-input", "aria-label": texts.threshold(name), "aria-invalid": text !== null, title: texts.thresholdHelp, placeholder: String(Math.round(usual * 100)), value: text ?? shown, onChange: (/** @type {any} */ event) => change(event.target.value) }),
+    h("span", { "aria-hidden": true }, "%"),
   );
 }
 
-/** @param {{row: ReturnType<typeof rows>[number], top: number, state: import("../model/tree.js").TreeState, isOpen: boolean, fold: () => void, toggle: () => void}} props */
-function TreeRow({ row, top, state, isOpen, fold, toggle }) {
-  const { tag, level, hasChildren } = row;
-  const mark = (/** @type {HTMLInputElement | null} */ box) => box && (box.indeterminate = state === "some");
+/**
+ * Return what the model is told of a tag: one's own words, or Stash's.
+ * @param {readonly string[]} names
+ * @param {TreeTag | undefined} tag
+ * @param {Draft} now
+ */
+function toldOf(names, tag, now) {
+  const inText = parseList(now.text).find(({ name }) => key(name) === key(names[0]))?.meaning;
+  if (inText) return inText;
+  const own = keyIn(now.meanings, names);
+  return own !== undefined ? now.meanings[own] : (tag?.meaning ?? "");
+}
+
+/** @param {{wanted: WantedTag, now: Draft, set: (change: Partial<Draft>) => void}} props */
+function Meaning({ wanted: { name, names, tag }, now, set }) {
+  const isListed = parseList(now.text).some((one) => key(one.name) === key(name));
+  const hasOwn = keyIn(now.meanings, names) !== undefined;
+  const setMeaning = (/** @type {string | null} */ text) => {
+    const line = parseList(now.text).map((one) => (key(one.name) === key(name) ? { ...one, meaning: text ?? "" } : one));
+    if (isListed) set({ text: listText(line.map((one) => one.name), Object.fromEntries(line.map((one) => [one.name, one.meaning]))) });
+    else set({ meanings: withValue(now.meanings, names, text) });
+  };
+  const id = "haven-meaning";
   return h(
     "div",
-    { className: "haven-tree-row", style: { top, paddingLeft: `${Math.min(level, 8) * 1.25}rem` } },
-    hasChildren
-      ? h("button", { type: "button", className: "haven-arrow", "aria-expanded": isOpen, "aria-label": texts.tags.unfold(tag.name), onClick: fold }, isOpen ? "▾" : "▸")
-      : h("span", { className: "haven-arrow" }),
+    { className: "haven-meaning card" },
+    h(Form.Label, { htmlFor: id }, texts.told(name)),
+    h(Form.Control, { id, as: "textarea", rows: 3, className: "text-input", value: toldOf(names, tag, now), onChange: (/** @type {any} */ event) => setMeaning(event.target.value.replace(/\s*\n\s*/g, " ")) }),
+    h(Form.Text, { className: "text-muted" }, texts.toldHelp),
+    tag && tag.aliases.length > 0 && h("p", null, texts.aliases(tag.aliases)),
     h(
-      "label",
-      { title: tag.description },
-      h("input", { type: "checkbox", ref: mark, checked: state === "all", onChange: toggle }),
-      h("span", null, tag.name),
-      tag.description && h("span", { className: "text-muted" }, tag.description),
+      "div",
+      { className: "haven-buttons" },
+      tag && hasOwn && !isListed && h(Button, { variant: "secondary", size: "sm", onClick: () => setMeaning(null) }, texts.stashText),
+      tag && h(Link, { to: `/tags/${tag.id}`, className: "btn btn-secondary btn-sm" }, texts.inStash),
     ),
   );
 }

@@ -1,6 +1,6 @@
-/** The tag list as text, a line for each tag, and the tree of Stash's tags beside it. */
+/** The tag list as text, a line for each tag, and the tree of Stash's tags as rows. */
 
-import { childrenOf, toggle } from "./tree.js";
+import { childrenOf } from "./tree.js";
 
 /** @typedef {{name: string, meaning: string}} Wanted */
 /** @typedef {import("../contract").TreeTag} TreeTag */
@@ -32,54 +32,30 @@ export function parseList(text) {
   return [...found.values()];
 }
 
-/** @param {string} name */
-const key = (name) => name.toLowerCase();
+/**
+ * Return what all spellings of one name share.
+ * @param {string} name
+ */
+export const key = (name) => name.trim().replace(/\s+/g, " ").toLowerCase();
 
 /** @param {TreeTag} tag */
 const keys = (tag) => [tag.name, ...tag.aliases].map(key);
 
 /**
- * Return the ids of the tags of the tree that a text lists, by name or alias.
- * @param {readonly TreeTag[]} tags
- * @param {string} text
- */
-export function chosenIn(tags, text) {
-  const listed = new Set(parseList(text).map(({ name }) => key(name)));
-  return new Set(tags.filter((tag) => keys(tag).some((one) => listed.has(one))).map(({ id }) => id));
-}
-
-/**
- * Return the text after a click on a tag of the tree: it and all below it are listed, or none of
- * them. What a person wrote stays; a new line takes the meaning from Stash's description.
- * @param {readonly TreeTag[]} tags
- * @param {string} text
- * @param {string} id
- */
-export function toggled(tags, text, id) {
-  const before = chosenIn(tags, text);
-  const after = toggle(tags, before, id);
-  const lost = new Set(tags.filter((tag) => before.has(tag.id) && !after.has(tag.id)).flatMap(keys));
-  const kept = parseList(text).filter(({ name }) => !lost.has(key(name)));
-  const added = tags
-    .filter((tag) => after.has(tag.id) && !before.has(tag.id))
-    .map((tag) => ({ name: tag.name, meaning: tag.description.trim().replace(/\s+/g, " ") }));
-  return [...kept, ...added].map(line).join("\n");
-}
-
-/**
  * Return the tree as rows in their order. Below a closed tag there are none; with a filter, only
- * the tags that contain it, without levels.
+ * the tags that contain it, without levels. `hasChildren`: it can be unfolded; `isParent`: there are
+ * tags below it.
  * @param {readonly TreeTag[]} tags
  * @param {ReadonlySet<string>} open
  * @param {string} filter
- * @returns {{tag: TreeTag, path: string, level: number, hasChildren: boolean}[]}
+ * @returns {{tag: TreeTag, path: string, level: number, hasChildren: boolean, isParent: boolean}[]}
  */
 export function rows(tags, open, filter) {
   const byId = new Map(tags.map((tag) => [tag.id, tag]));
   const children = childrenOf(tags);
   const wanted = key(filter.trim());
   const row = (/** @type {TreeTag} */ tag, /** @type {string} */ path, /** @type {number} */ level) => ({
-    tag, path, level, hasChildren: !wanted && children.has(tag.id),
+    tag, path, level, hasChildren: !wanted && children.has(tag.id), isParent: children.has(tag.id),
   });
   if (wanted) return tags.filter((tag) => keys(tag).some((one) => one.includes(wanted))).map((tag) => row(tag, tag.id, 0));
   /** @type {ReturnType<typeof rows>} */

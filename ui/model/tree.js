@@ -6,6 +6,8 @@
 /** @typedef {{id: string, name: string, parents: readonly string[]}} TreeTag */
 /** @typedef {"all" | "some" | "none"} TreeState */
 
+const { compare } = new Intl.Collator();
+
 /**
  * Return the ids of the children of each tag, ordered by name; "" holds the roots. A parent that is
  * not among the tags does not count.
@@ -15,10 +17,12 @@ export function childrenOf(tags) {
   const known = new Set(tags.map((tag) => tag.id));
   /** @type {Map<string, string[]>} */
   const children = new Map([["", []]]);
-  for (const tag of [...tags].sort((one, other) => one.name.localeCompare(other.name))) {
+  for (const tag of [...tags].sort((one, other) => compare(one.name, other.name))) {
     const parents = tag.parents.filter((id) => known.has(id));
     for (const id of parents.length ? parents : [""]) {
-      children.set(id, [...(children.get(id) ?? []), tag.id]);
+      const siblings = children.get(id);
+      if (siblings) siblings.push(tag.id);
+      else children.set(id, [tag.id]);
     }
   }
   return children;
@@ -36,39 +40,17 @@ export function below(children, id) {
 }
 
 /**
- * Return the state of each tag: "all" when it and everything below it are chosen, "some" when at
- * least one of them is, else "none".
+ * Return the state of each tag: "all" when it is chosen itself, "some" when only tags below it are,
+ * else "none".
  * @param {readonly TreeTag[]} tags
  * @param {ReadonlySet<string>} chosen
  */
 export function states(tags, chosen) {
-  const children = childrenOf(tags);
+  const parents = new Map(tags.map((tag) => [tag.id, tag.parents]));
+  const above = new Set(chosen);
+  for (const id of above) for (const parent of parents.get(id) ?? []) above.add(parent);
   /** @type {Map<string, TreeState>} */
   const known = new Map();
-  const visit = (/** @type {string} */ id) => {
-    const before = known.get(id);
-    if (before) return before;
-    /** @type {TreeState[]} */
-    const parts = [chosen.has(id) ? "all" : "none", ...(children.get(id) ?? []).map(visit)];
-    const state = parts.every((part) => part === parts[0]) ? parts[0] : "some";
-    known.set(id, state);
-    return state;
-  };
-  tags.forEach((tag) => visit(tag.id));
+  for (const { id } of tags) known.set(id, chosen.has(id) ? "all" : above.has(id) ? "some" : "none");
   return known;
-}
-
-/**
- * Return the chosen ids after a click on a tag: it and everything below it are chosen, or none of
- * them when all were.
- * @param {readonly TreeTag[]} tags
- * @param {ReadonlySet<string>} chosen
- * @param {string} id
- */
-export function toggle(tags, chosen, id) {
-  const group = below(childrenOf(tags), id);
-  const isAll = [...group].every((one) => chosen.has(one));
-  return new Set(
-    isAll ? [...chosen].filter((one) => !group.has(one)) : [...chosen, ...group],
-  );
 }

@@ -18,7 +18,10 @@ export const pageState = () => ({
   ],
   values: [
     value("TAG_LIST", "list", ["Foul", "Goal"]),
-    value("TAG_DESCRIPTIONS", "object", { Foul: "a player is fouled" }),
+    value("TAG_DESCRIPTIONS", "object", {}),
+    value("TAG_RULES", "object", { Foul: { MaxGap: "5s" } }),
+    value("STASH_TAGS", "list", []),
+    value("RESPECT_IGNORE_AUTO_TAG", "switch", false),
     value("VIDEO_SEARCH_EFFORT", "number", 1),
     value("VIDEO_THRESHOLD", "number", 0.5, "Stash's settings page: Threshold"),
     value("CREATE_MARKERS", "switch", true),
@@ -34,8 +37,9 @@ export const pageState = () => ({
     ["2", "Foul", ["Personal foul"], "a player is fouled", ["1"]],
     ["3", "Goal", [], "", ["1", "4"]],
     ["4", "Highlight", [], "", []],
-    ["5", "VLM_TagMe", [], "", []],
-  ].map(([id, name, aliases, description, parents]) => ({ id, name, aliases, description, parents, ignore_auto_tag: false, is_chosen: false })),
+    ["5", "Timeout", [], "", ["1"]],
+  ].map(([id, name, aliases, meaning, parents]) => ({ id, name, aliases, former_names: [], meaning, parents, ignore_auto_tag: name === "Timeout", is_chosen: false })),
+  notes: [],
 });
 
 const SOUND = [
@@ -82,7 +86,7 @@ export const operations = {
   },
   run: ({ stem }) => ({ report: REPORTS[stem] }),
   tag_tree() {
-    return { tags: this.page.tags };
+    return { tags: this.page.tags, notes: this.page.notes };
   },
   tag_results: () => ({
     tags: [

@@ -114,24 +114,76 @@ test("a model is chosen from what the server offers", async () => {
   assert.deepEqual(faults, []);
 });
 
-test("tags are chosen from the tree of Stash and saved as a list", async () => {
+const treeRow = (name) => page.locator(`.haven-tree-row:has-text("${name}")`);
+const box = (name) => treeRow(name).locator("input");
+const below = (name) => page.getByRole("button", { name: `Everything below ${name}`, exact: true });
+
+test("tags are chosen from Stash's tree, alone or with all below", async () => {
   await open("");
-  await page.waitForSelector(".haven-tree-row:has-text('Game')");
-  const box = page.locator(".haven-tree-row:has-text('Game') input");
-  assert.ok(await box.evaluate((one) => one.indeterminate));
-  assert.deepEqual(await page.locator(".haven-tree-row").allTextContents(), ["▸Game", "▸Highlight"]);
+  await treeRow("Game").waitFor();
+  assert.deepEqual(await page.locator(".haven-tree-row label").allTextContents(), ["Game", "Highlight"]);
+  await box("Game").click();
+  assert.equal(await page.inputValue("#haven-tags"), ""); // the example does not count any more
+  await page.waitForSelector("text=Looked for: 1 tag");
+  await box("Game").click();
+  await below("Game").click();
+  await page.waitForSelector("text=Looked for: 3 tags");
+  assert.ok(await box("Game").evaluate((one) => one.indeterminate && !one.checked));
   await page.click("[aria-label='Tags below Game']");
-  assert.ok(await page.locator(".haven-tree-row:has-text('Foul') input").isChecked());
-  await box.click();
-  assert.match(await page.inputValue("#haven-tags"), /^Foul: a player is fouled\nGoal\nGame$/);
-  await box.click();
-  assert.equal(await page.inputValue("#haven-tags"), "");
-  await page.fill("#haven-tree-filter", "personal");
-  await page.locator(".haven-tree-row:has-text('Foul') input").click();
+  await box("Timeout").click();
+  await treeRow("Timeout").locator("text=left out").waitFor();
   await page.click("text=Save the tag list");
-  assert.deepEqual(await changes(), { TAG_LIST: ["Foul"], TAG_DESCRIPTIONS: { Foul: "a player is fouled" } });
+  const STASH_TAGS = [{ id: "1", name: "Game", below: true }, { id: "5", name: "Timeout", leave_out: true }];
+  assert.deepEqual(await changes(), { STASH_TAGS });
   await page.waitForSelector("text=Set on this page.");
+  assert.ok(await box("Foul").isChecked());
+  await picture("wanted-1200");
   assert.deepEqual(faults, []);
+});
+
+test("ignore auto tag and a search narrow what is looked for", async () => {
+  await open("");
+  await below("Game").click();
+  await page.waitForSelector("text=Looked for: 3 tags");
+  await page.click("label[for=haven-respects]");
+  await page.waitForSelector("text=Looked for: 2 tags");
+  await page.fill("#haven-tree-filter", "personal");
+  assert.deepEqual(await page.locator(".haven-tree-row label span:first-of-type").allTextContents(), ["Foul"]);
+  assert.equal(await page.locator(".haven-wanted-row").count(), 1);
+  await page.click("text=Save the tag list");
+  assert.equal((await changes()).RESPECT_IGNORE_AUTO_TAG, true);
+});
+
+test("each tag has its threshold and the words that the model is told", async () => {
+  await open("");
+  await treeRow("Game").waitFor();
+  const threshold = page.getByLabel("Threshold of Foul in percent");
+  assert.deepEqual([await threshold.inputValue(), await threshold.getAttribute("placeholder")], ["", "50"]);
+  await threshold.focus();
+  await page.keyboard.type("70");
+  await page.keyboard.press("ArrowUp");
+  await page.locator(".haven-wanted-row .haven-label").first().focus();
+  await page.keyboard.press("Enter");
+  await page.waitForSelector("text=Also counts as an answer: Personal foul");
+  assert.equal(await page.getAttribute(".haven-meaning a", "href"), "/stash/tags/2");
+  await page.fill("#haven-tags", "Goal");
+  await below("Game").click();
+  await page.locator(".haven-wanted-row .haven-label:has-text('Foul')").click();
+  await page.locator(".haven-wanted-row .haven-label:has-text('Foul')").click();
+  assert.equal(await page.inputValue("#haven-meaning"), "a player is fouled");
+  await page.fill("#haven-meaning", "the referee signals");
+  await page.waitForSelector("text=Take Stash's text");
+  await page.click("text=Save the tag list");
+  const { TAG_RULES, TAG_DESCRIPTIONS } = await changes();
+  assert.deepEqual(TAG_RULES, { Foul: { MaxGap: "5s", TagThreshold: 0.71 } });
+  assert.deepEqual(TAG_DESCRIPTIONS, { Foul: "the referee signals" });
+  assert.deepEqual(faults, []);
+});
+
+test("what became of a chosen tag in Stash is said", async () => {
+  plugin.page.notes = ["'Dunk': Stash has no such tag; it may have been deleted."];
+  await open("");
+  await page.waitForSelector(".haven-tag-note:has-text('Dunk')");
 });
 
 test("the slider says what an effort costs, and is moved by key", async () => {
@@ -145,7 +197,7 @@ test("the slider says what an effort costs, and is moved by key", async () => {
 
 test("other settings are folded away, and each says where it comes from", async () => {
   await open("");
-  await page.click("text=4 more settings");
+  await page.click("text=5 more settings");
   await page.waitForSelector("text=Set in: Stash's settings page: Threshold.");
   assert.ok(await page.locator("#haven-setting-API_KEY").isDisabled());
   await page.fill("#haven-setting-VIDEO_THRESHOLD", "0.7");
@@ -291,11 +343,17 @@ test("every tab fits a phone", async () => {
 });
 
 test("2,000 tags are there at once, a dozen rows at a time", async () => {
-  plugin.page.tags = Array.from({ length: 2000 }, (_, index) => ({ id: String(index), name: `Tag ${index}`, aliases: [], description: "", parents: index < 40 ? [] : [String(index % 40)], ignore_auto_tag: false, is_chosen: false }));
+  plugin.page.tags = Array.from({ length: 2000 }, (_, index) => ({ id: String(index), name: `Tag ${index}`, aliases: [], meaning: "", parents: index < 40 ? [] : [String(index % 40)], former_names: [], ignore_auto_tag: false, is_chosen: false }));
   await open("");
   await page.waitForSelector(".haven-tree-row");
   assert.ok((await page.locator(".haven-tree-row").count()) < 20);
-  await page.locator(".haven-tree-row input").first().click();
-  assert.match(await page.textContent("[for=haven-tags]"), /52 tags/);
+  const started = Date.now();
+  for (let index = 0; index < 40; index += 1) {
+    const button = page.locator(`[aria-label='Everything below Tag ${index}']`);
+    if (index % 10 === 0) await page.locator(".haven-tree").evaluate((one, top) => (one.scrollTop = top), index * 20);
+    if (await button.count()) await button.click();
+  }
+  assert.ok(Date.now() - started < 20000);
+  await page.waitForSelector("text=So many tags make every question long");
   assert.deepEqual(faults, []);
 });

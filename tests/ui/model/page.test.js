@@ -6,7 +6,8 @@ import { STEPS, minutesPerHour, nearest, relativeTime } from "../../../ui/model/
 import { atOnce, isSameAddress, questionsPerSecond, summary, withChange } from "../../../ui/model/endpoints.js";
 import { judgements, limits, mostDoubtful } from "../../../ui/model/precision.js";
 import { failures, itemsOf } from "../../../ui/model/report.js";
-import { chosenIn, listText, parseList, rows, toggled } from "../../../ui/model/tags.js";
+import { idsOf, keyIn, shareOf, thresholdIn, toggled, toggledBelow, withIds, withThreshold, withValue } from "../../../ui/model/choices.js";
+import { listText, parseList, rows } from "../../../ui/model/tags.js";
 
 const rounded = ({ low, high }) => [Math.round(low * 100), Math.round(high * 100)];
 
@@ -82,8 +83,8 @@ test("a report lists failures first, with their causes", () => {
   assert.deepEqual(itemsOf({}), []);
 });
 
-const tag = (id, name, parents = [], aliases = [], description = "") => ({ id, name, aliases, description, parents, ignore_auto_tag: false, is_chosen: false });
-const TREE = [tag("1", "Game"), tag("2", "Foul", ["1"], ["Personal foul"], "a  player\nis fouled"), tag("3", "Goal", ["1", "4"]), tag("4", "Highlight")];
+const tag = (id, name, parents = [], aliases = []) => ({ id, name, aliases, former_names: [], meaning: "", parents, ignore_auto_tag: id === "4", is_chosen: false });
+const TREE = [tag("1", "Game"), tag("2", "Foul", ["1"], ["Personal foul"]), tag("3", "Goal", ["1", "4"]), tag("4", "Highlight")];
 
 test("the tag list survives its text form", () => {
   const text = listText(["Foul", "Goal"], { Foul: "a player: fouled" });
@@ -91,11 +92,45 @@ test("the tag list survives its text form", () => {
   assert.deepEqual(parseList(`${text}\n\n goal \n`), [{ name: "Foul", meaning: "a player: fouled" }, { name: "Goal", meaning: "" }]);
 });
 
-test("a click in the tree writes and removes lines, and keeps a person's", () => {
-  assert.deepEqual([...chosenIn(TREE, "personal FOUL")], ["2"]);
-  assert.equal(toggled(TREE, "Own: mine", "2"), "Own: mine\nFoul: a player is fouled");
-  assert.equal(toggled(TREE, "Own\nPersonal foul: mine", "1"), "Own\nPersonal foul: mine\nGame\nGoal");
-  assert.equal(toggled(TREE, "Personal foul\nGame\nOwn\nGoal", "1"), "Own");
+const GAME = { id: "1", name: "Game" };
+const ALL = { ...GAME, below: true };
+const wanted = (choices, respects = false) => [...idsOf(choices, TREE, respects).wanted];
+
+test("a tag is chosen alone, or everything below it without it", () => {
+  assert.deepEqual(wanted(toggled([], TREE, GAME)), ["1"]);
+  assert.deepEqual(wanted(toggledBelow([], TREE, GAME)), ["2", "3"]);
+  assert.deepEqual(wanted([GAME, ALL]), ["1", "2", "3"]);
+  assert.deepEqual(toggled([GAME, ALL], TREE, GAME), [ALL]);
+  assert.deepEqual(toggledBelow([GAME, ALL], TREE, GAME), [GAME]);
+});
+
+test("a click on a covered tag leaves it out, a second takes it in", () => {
+  const out = toggled([ALL], TREE, { id: "3", name: "Goal" });
+  assert.deepEqual(out, [ALL, { id: "3", name: "Goal", leave_out: true }]);
+  assert.deepEqual(wanted(out), ["2"]);
+  assert.deepEqual(toggled(out, TREE, { id: "3", name: "Goal" }), [ALL]);
+  assert.deepEqual(toggledBelow(out, TREE, GAME), []);
+});
+
+test("ignore auto tag counts on request", () => {
+  assert.deepEqual([wanted([{ id: "4" }]), wanted([{ id: "4" }], true)], [["4"], []]);
+});
+
+test("entries get the ids and present names of their tags", () => {
+  assert.deepEqual(withIds(["personal  FOUL", { id: "3", name: "Old" }, { id: "9", name: "Gone" }], TREE), [
+    { id: "2", name: "Foul" }, { id: "3", name: "Goal" }, { id: "9", name: "Gone" },
+  ]);
+});
+
+test("a threshold keeps the rest of a rule, and follows a name", () => {
+  const rules = { foul: { MaxGap: "5s", TagThreshold: 0.7 }, Goal: { TagThreshold: 0.2 } };
+  assert.equal(thresholdIn(rules, ["Infringement", "Foul"]), 0.7);
+  assert.deepEqual(withThreshold(rules, ["Foul"], null), { Goal: rules.Goal, foul: { MaxGap: "5s" } });
+  assert.deepEqual(withThreshold(rules, ["Goal"], null), { foul: rules.foul });
+  assert.deepEqual(withThreshold(rules, ["Infringement", "Foul"], 0.9), { Goal: rules.Goal, Infringement: { MaxGap: "5s", TagThreshold: 0.9 } });
+  assert.equal(keyIn({ Foul: "", Goal: "" }, ["goal", "foul"]), "Goal");
+  assert.deepEqual(withValue({ Foul: "a" }, ["foul"], "b"), { Foul: "b" });
+  assert.deepEqual(["70", " 7,5 %", "", "101", "many"].map(shareOf), [0.7, 0.075, null, undefined, undefined]);
 });
 
 test("a tag with two parents is a row below each", () => {
