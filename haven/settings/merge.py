@@ -114,8 +114,8 @@ class Merged:
             endpoints = self.values["ENDPOINTS"]
         listed = set(map(tag_key, model.tag_list))
         tags = (*model.tag_list, *(one for one in self.chosen.names if tag_key(one) not in listed))
-        own = self._of_tags(model.tag_descriptions, tags)
-        described = by_tag(self.chosen.meanings, tags) | own
+        described = by_tag(self.chosen.meanings, tags)
+        described |= self._of_tags(model.tag_descriptions, tags)
         return model.model_copy(
             update={
                 "multiplexer_endpoints": tuple(map(self._with_key, endpoints)),

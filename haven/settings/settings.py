@@ -172,7 +172,7 @@ class Settings(Options):
 
     @property
     def place_of_tags(self) -> str:
-        """Where the tags that are looked for were set, for messages."""
+        """The places where the tags that are looked for were set, for messages."""
         names = ("TAG_LIST", "STASH_TAGS") if self.stash_tags else ("TAG_LIST",)
         places = [self.origins[name] for name in names]
         is_mixed = not is_constant(places[0])

@@ -85,7 +85,7 @@ class StashTag:
 
     @property
     def meaning(self) -> str:
-        """What the model is told: the first paragraph of the description in one line, of 300
+        """The words that the model gets: the first paragraph of the description in one line, of 300
         characters at most, cut after a sentence or else after a word.
         """
         first = re.split(r"\n\s*\n", self.description.strip().replace("\r\n", "\n"), maxsplit=1)[0]
@@ -134,7 +134,7 @@ class ChosenTags:
 
     @property
     def meanings(self) -> dict[str, str]:
-        """What the model is told of each tag that has a description."""
+        """The words that the model gets for each tag that has a description."""
         return {one.name: one.tag.meaning for one in self.tags if one.tag.meaning}
 
     @property
@@ -218,9 +218,11 @@ class _Tree:
                 "or remove it from what to look for"
             )
         elif choice.id:
-            how = "was made anew" if tag_key(tag.name) == tag_key(choice.name) else "was merged"
-            into = f" into {tag.name!r}, which takes its place" if how == "was merged" else ""
-            warnings.append(f"{choice.words}: the tag {how} in Stash{into}")
+            if tag_key(tag.name) == tag_key(choice.name):
+                fate = "was deleted in Stash and made again"
+            else:
+                fate = f"was merged in Stash into {tag.name!r}, which takes its place"
+            warnings.append(f"{choice.words}: the tag {fate}")
         return tag
 
     def _below(self, tag_id: str) -> set[str]:
