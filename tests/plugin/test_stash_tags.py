@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
 from haven.settings.settings import Settings
 from haven.settings.stash_tags import StashTag, TagChoice, choose
-from tests.plugin.local_settings import model_of
+from tests.plugin.local_settings import LOCAL, model_of
 from vlm_engine.errors import ConfigError
 
 GAME = StashTag("1", "Game")
@@ -205,6 +207,14 @@ def test_odd_blanks_in_a_name_are_kept_in_stash(tmp_path):
 def test_without_stash_single_tags_keep_their_last_names(tmp_path):
     load(tmp_path, STASH_TAGS=[BELOW_GAME, {"id": "3", "name": "Foul"}])
     assert Settings.load(folder=tmp_path, data_dir=tmp_path).tag_list == ("Foul",)
+
+
+def test_the_example_in_the_docs_means_what_the_page_says(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```yaml\n(STASH_TAGS:.*?)```", page, re.DOTALL)
+    (tmp_path / LOCAL).write_text(example, encoding="utf-8")
+    settings = Settings.load(folder=tmp_path, data_dir=tmp_path, read_tree=lambda: TREE)
+    assert settings.tag_list == ("Foul", "Goal", "Offence")
 
 
 def test_the_tree_is_read_only_when_it_is_needed(tmp_path):

@@ -347,13 +347,8 @@ test("2,000 tags are there at once, a dozen rows at a time", async () => {
   await open("");
   await page.waitForSelector(".haven-tree-row");
   assert.ok((await page.locator(".haven-tree-row").count()) < 20);
-  const started = Date.now();
-  for (let index = 0; index < 40; index += 1) {
-    const button = page.locator(`[aria-label='Everything below Tag ${index}']`);
-    if (index % 10 === 0) await page.locator(".haven-tree").evaluate((one, top) => (one.scrollTop = top), index * 20);
-    if (await button.count()) await button.click();
-  }
-  assert.ok(Date.now() - started < 20000);
+  for (const index of [0, 1, 10]) await page.click(`[aria-label='Everything below Tag ${index}']`);
+  await page.waitForSelector("text=Looked for: 149 tags");
   await page.waitForSelector("text=So many tags make every question long");
   assert.deepEqual(faults, []);
 });
