@@ -20,7 +20,7 @@ from haven.pages.contract import (
     SpanState,
     TagEvidence,
 )
-from haven.settings.settings import CONTROL_TAGS
+from haven.settings.merge import CONTROL_TAGS
 from haven.stash.changes import DecisionKind, Judged, Owned, OwnedMarker, OwnedTag
 from haven.stash.errors import JournalBusyError
 from haven.stash.evidence import Evidence, FrameSeen, TagSeen, revision_of
