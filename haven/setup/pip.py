@@ -169,8 +169,9 @@ _NO_WHEEL = (
     "settings (System, Python Executable Path), or run Stash on such a system."
 )
 _NOT_LOCKED = (
-    "The package index that pip is set to does not have the versions that this plugin installs. "
-    "Set pip to an index that has them (see `pip config list`), and start the task again."
+    "The package index that pip is set to does not answer, or does not have the versions that this "
+    "plugin installs. Set pip to one that has them (see `pip config list`), and start the task "
+    "again."
 )
 
 

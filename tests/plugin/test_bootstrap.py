@@ -1,10 +1,12 @@
 """The packages are installed by real processes, from a real wheel that is made here."""
 
 import contextlib
+import errno
 import hashlib
 import http.server
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -21,6 +23,7 @@ import pytest
 
 from haven.setup import SetupError
 from haven.setup.bootstrap import ensure_dependencies
+from haven.setup.pip import explain
 from haven.setup.requirements import Requirement, lacking, read_requirements
 
 ROOT = Path(__file__).parents[2]
@@ -164,7 +167,7 @@ class House:
         self.env["PIP_INDEX_URL"] = f"http://127.0.0.1:{port}/"
 
     def environments(self) -> list[Path]:
-        return [folder for folder in (self.data / "python").iterdir() if folder.is_dir()]
+        return [path for path in (self.data / "python").glob("*") if path.is_dir()]
 
     def has_complete(self) -> bool:
         return any((folder / ".complete").exists() for folder in self.environments())
@@ -284,7 +287,8 @@ def test_continues_in_a_built_environment_with_the_same_input(
     assert first.said["pid"] == first.pid  # the one that Stash can stop
     assert first.said["sent"] == SENT.decode()
     assert first.said["argv"] == [str(house.data), "Free throw", "--flag"]
-    assert first.said["prefix"].startswith(str(house.data))
+    stays = os.name == "nt"  # where a process cannot be replaced
+    assert first.said["prefix"].startswith(sys.prefix if stays else str(house.data))
     assert first.said["from"].startswith(str(house.data))
     assert f"\x01i\x02Getting {WHEEL}" in first.log
 
@@ -332,7 +336,7 @@ def test_a_damaged_environment_is_reported_and_rebuilt(built, tmp_path):
     house = House(tmp_path / "copy", built[0].env)
     shutil.copytree(built[0].folder, house.folder, symlinks=True)
     (environment,) = house.environments()
-    for package in environment.glob("lib/*/site-packages/haven_tiny_foul*"):
+    for package in environment.rglob("site-packages/haven_tiny_foul*"):
         shutil.rmtree(package)
     result = house.run()
     assert result.status == 3
@@ -373,12 +377,107 @@ def test_a_failed_pip_is_quoted_and_nothing_is_built_from_source(plain):
     assert not (plain.folder / "compiled").exists()
 
 
-def test_says_what_was_wrong_with_the_connection(plain):
+def closed_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    plain.use_index(port)
+        return closed.getsockname()[1]
+
+
+def test_no_connection_is_named_and_nothing_is_left(plain):
+    plain.use_index(closed_port())
     plain.env["PIP_RETRIES"] = "1"
-    assert "Connection refused" in plain.run().said["error"]
+    error = plain.run().said["error"]
+    assert "The package index cannot be reached. Check that this machine" in error
+    assert "refused" in error
+    assert plain.environments() == []
+
+
+def test_a_proxy_that_does_not_answer_is_named(plain):
+    plain.use_index(closed_port())
+    plain.env |= {"PIP_INDEX_URL": "https://index.example/", "PIP_RETRIES": "1"}
+    plain.env["HTTPS_PROXY"] = f"http://fan:secret@127.0.0.1:{closed_port()}"
+    error = plain.run().said["error"]
+    assert "The proxy does not let pip through. Correct HTTPS_PROXY" in error
+    assert "secret" not in error
+
+
+def test_a_tampered_wheel_is_refused_and_never_run(house):
+    good = (house.plugin / "requirements.lock").read_bytes()
+    house.release("open('executed', 'w')\n")
+    (house.plugin / "requirements.lock").write_bytes(good)
+    result = house.run()
+    assert result.status == 3
+    assert "was refused. Start the task again" in result.said["error"]
+    assert "check the index and the proxy" in result.said["error"]
+    assert hashlib.sha256((house.wheels / WHEEL).read_bytes()).hexdigest() in result.said["error"]
+    assert house.environments() == []
+    assert not (house.folder / "executed").exists()
+
+
+def test_an_index_without_the_locked_version_is_named(plain):
+    (plain.wheels / WHEEL).unlink()
+    error = plain.run().said["error"]
+    assert "does not answer, or does not have the versions that this plugin installs" in error
+
+
+def test_without_a_locked_wheel_a_newer_one_is_taken(plain):
+    plain.release(wheel="haven_tiny_foul-1.3.0-cp311-cp311-playstation.whl")
+    result = plain.run()
+    assert result.said["whistles"] == 3
+    assert "it has no fixed version of haven-tiny-foul for it" in result.log
+
+
+def test_a_machine_without_wheels_is_told_what_it_needs(plain):
+    other = "haven_tiny_foul-1.3.0-cp311-cp311-playstation.whl"
+    plain.release(wheel=other)
+    (plain.wheels / WHEEL).rename(plain.wheels / other)
+    error = plain.run().said["error"]
+    assert "There are no ready-made packages for Python 3." in error
+    assert "on 64 bits: Linux (x86-64, arm64), Windows (x86-64) and macOS" in error
+    assert plain.environments() == []
+
+
+def test_an_older_package_on_pythonpath_does_not_count(house):
+    """Stash's PYTHONPATH goes before the packages of a Python, a virtual environment's too."""
+    old = house.folder / "old"
+    (old / "haven_tiny_foul-1.1.dist-info").mkdir(parents=True)
+    (old / "haven_tiny_foul.py").write_text("WHISTLES = 1\n")
+    (old / "haven_tiny_foul-1.1.dist-info" / "METADATA").write_text(METADATA.format("1.1"))
+    house.env |= {"PYTHONPATH": str(old), "PYTHONHOME": sys.base_prefix}
+    for _ in range(2):
+        assert house.run().said["whistles"] == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs a disk of its own")
+def test_a_disk_without_room_is_named_and_emptied(plain):
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(plain.data)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("no disk can be mounted here")
+    try:
+        result = plain.run()
+        assert result.status == 3
+        assert "take up to 400 MB, and 2 MB are free on the disk of" in result.said["error"]
+        assert plain.environments() == []
+    finally:
+        subprocess.run(["umount", str(plain.data)], check=True)
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+def test_what_the_system_refuses_comes_with_a_remedy(error):
+    message = explain(OSError(error, os.strerror(error)), Path("python"))
+    assert "Free some space" in message or "Let the user that runs Stash write there" in message
+
+
+@pytest.mark.thorough
+@pytest.mark.skipif(sys.platform != "linux", reason="only there children end with their parent")
+@pytest.mark.parametrize("seed", range(int(os.environ.get("HAVEN_TORTURE_RUNS", "10"))))
+def test_a_kill_at_any_moment_leaves_nothing_half_made(house, seed):
+    task = house.start()
+    time.sleep(random.Random(seed).uniform(0, 12))
+    task.kill()
+    task.communicate(timeout=LIMIT_S)
+    assert house.run().said["whistles"] == 3
+    (environment,) = house.environments()
+    assert not (environment / "tmp").exists()
 
 
 def test_a_version_that_is_too_old_does_not_count(plain):
