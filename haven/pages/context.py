@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from haven.stash.values import ServerInfo
     from vlm_engine import Section
 
-_TIMEOUT_S = 10.0
+_TIMEOUT_S = 30.0  # a busy Stash takes that long for a scene with thousands of markers
 CheckStash: TypeAlias = "Callable[[PageContext], Section]"
 """Returns what is found about Stash, its queue and the queued files. The tasks know that."""
 

@@ -61,24 +61,6 @@ class Rows:
         self._link("images", images, files)
         return images
 
-    def markers(
-        self, scene: int, tags: Sequence[int], also: int, count: int, step_s: float
-    ) -> None:
-        """Add markers to a scene, one every ``step_s`` seconds, of each of ``tags`` in turn, and
-        with the further tag ``also``.
-        """
-        place = {"title": "", "scene_id": scene, **_dated()}
-        starts = [(number * step_s, tags[number % len(tags)]) for number in range(count)]
-        markers = self._insert(
-            "scene_markers",
-            [
-                {"seconds": at, "end_seconds": at + step_s / 2, "primary_tag_id": tag, **place}
-                for at, tag in starts
-            ],
-        )
-        pairs = ((marker, also) for marker in markers)
-        self._fill("scene_markers_tags", ("scene_marker_id", "tag_id"), pairs)
-
     def _files(self, name: str, count: int) -> list[int]:
         last = self._last("files")
         names = (f"{last + number} {name}" for number in range(1, count + 1))

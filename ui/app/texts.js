@@ -74,7 +74,7 @@ export const texts = {
   changed: "It was changed meanwhile. What is shown is new; decide again.",
   noReply: "The plugin did not answer. Check that its Python works: run the task Check Set-up.",
   notRun: (/** @type {string} */ error) =>
-    `The plugin could not run: ${error}. Stash's log says why; often it is the Python path on Stash's settings page “System”.`,
+    `The plugin could not run: ${error}. Stash's log says why; often it is the “Python Executable Path” on Stash's settings page “System”.`,
   found: (/** @type {number} */ tags, /** @type {number} */ moments) =>
     `${many(tags, "tag")}, ${many(moments, "moment")}`,
   moments: (/** @type {number} */ count) => many(count, "moment"),

@@ -13,7 +13,7 @@ test("Stash's pages work, and each place of the plugin says what is wrong", asyn
   await page.click("[data-rb-event-key=haven-vlm]");
   const alert = page.locator(".haven-tab [role=alert]");
   await alert.waitFor();
-  assert.match(await alert.textContent(), /The plugin could not run: .* Python path/);
+  assert.match(await alert.textContent(), /The plugin could not run: .*Python Executable Path/);
   assert.ok(await page.locator(".haven-tab").getByRole("button", { name: "Reload" }).isVisible());
   await page.click("[data-rb-event-key=scene-file-info-panel]");
   await page.waitForSelector(".scene-file-info");

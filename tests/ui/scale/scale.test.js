@@ -17,6 +17,7 @@ const answers = [];
 
 before(async () => {
   await stash.start();
+  stash.page.setDefaultTimeout(120000); // Stash's own page of such a scene takes its time
   stash.page.on("requestfinished", (request) => {
     const op = /"op":"(\w+)"/.exec(request.postData() ?? "")?.[1];
     const { startTime, responseEnd } = request.timing();
@@ -48,6 +49,20 @@ test("the queue says what waits of 20,000 scenes", () => shown("queue", "status"
 test("the queue says how long 300 scenes take", () => shown("forecast", "forecast", "/", ".haven-findings", tab("queue")));
 test("runs are there", () => shown("runs", "runs", "/", "text=/No run yet|Runs, the newest/", tab("runs")));
 test("the results of tags are there", () => shown("tags", "tag_results", "/", ".haven-page table", tab("tags")));
-test("5,000 markers of a scene are drawn", () =>
+test("1,000 markers of a scene are drawn", () =>
   shown("timeline", "scene", `/scenes/${SCENE}`, ".haven-row", (page) => page.click("[data-rb-event-key=haven-vlm]")));
+test("300 selected images are named in the dialogue", async () => {
+  const page = await stash.open("/images?perPage=300");
+  await page.waitForFunction(() => document.querySelectorAll(".image-card").length === 300);
+  await page.keyboard.press("s");
+  await page.keyboard.press("a");
+  await page.waitForFunction(() => document.querySelectorAll(".card-check:checked").length === 300);
+  await page.locator("#more-menu:visible").click();
+  const entry = page.locator(".dropdown-menu.show >> text=Tag with VLM…");
+  await entry.waitFor();
+  const began = Date.now();
+  await entry.click();
+  await page.waitForSelector(".modal:has-text('300 images')");
+  figures.dialogue = { shown_ms: Date.now() - began };
+});
 after(() => FIGURES && writeFileSync(FIGURES, JSON.stringify(figures, null, 1)));

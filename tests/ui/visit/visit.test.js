@@ -146,6 +146,19 @@ test("a person gets from an empty set-up to a corrected scene by mouse", async (
   assert.equal(await page.locator(".haven-tab [role=alert]").count(), 0);
 });
 
+test("keys do the same, and Stash's own keys of these names do nothing", async () => {
+  const { markers: found } = await scene();
+  do await page.keyboard.press("k");
+  while (!/marker in Stash/.test(await page.textContent(".haven-title")));
+  await page.keyboard.press("n");
+  await until((now) => now.length === found.length - 1);
+  await page.waitForSelector(".haven-title:has-text('called wrong')");
+  await page.keyboard.press("u");
+  await until((now) => now.length === found.length);
+  await page.waitForSelector(".haven-title:has-text('marker in Stash')");
+  assert.ok(await page.isVisible("[data-rb-event-key=haven-vlm].active"));
+});
+
 test("what was done can be read on the plugin's page", async () => {
   await press(page.locator(".haven-nav:visible").first());
   await press(page.locator(".haven-page nav >> text=Queue"));
