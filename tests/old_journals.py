@@ -31,10 +31,17 @@ _OF_FIFTH = {
 }
 
 
+def as_seventh_version(db: sqlite3.Connection) -> None:
+    """Take away what the seventh version did not have: the spans that are least sure."""
+    db.execute("DROP TABLE journal_least_sure")
+    db.execute("UPDATE journal_schema SET version = 7")
+
+
 def as_sixth_version(db: sqlite3.Connection) -> None:
     """Take away what the sixth version did not have: judgements about tags of images, what the run
     said that is judged, and the files of both.
     """
+    as_seventh_version(db)
     db.execute("ALTER TABLE journal_markers DROP COLUMN tag_name")
     for table in ("judgements", "evidence"):
         db.execute(f"DROP INDEX journal_{table}_file")
@@ -129,4 +136,5 @@ OLD_VERSIONS = (
     as_fourth_version,
     as_fifth_version,
     as_sixth_version,
+    as_seventh_version,
 )

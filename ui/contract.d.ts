@@ -293,9 +293,15 @@ export interface RunReportValue {
   report: { [name: string]: unknown };
 }
 
-/** Counts for a tag. `found`: its markers and images in Stash that the plugin put there and nobody judged; the others are spans that people judged. `is_looked_for`: the settings name it now, so its threshold can be changed. */
+/** One tag by its name in the tag list. null: all tags. */
+export interface LeastSureArguments {
+  tag: string | null;
+}
+
+/** Counts for a tag. `former_names`: those under which its settings are found, too. `found`: its markers and images in Stash that the plugin put there and nobody judged; the others are spans that people judged. `is_looked_for`: the settings name it now, so its threshold can be changed. */
 export interface TagResult {
   name: string;
+  former_names: string[];
   found: number;
   kept: number;
   wrong: number;
@@ -307,6 +313,20 @@ export interface TagResult {
 /** Counts for every tag that is looked for, or was. */
 export interface TagResults {
   tags: TagResult[];
+}
+
+/** A marker of the plugin that nobody judged. `title`: that of the scene, or its file. */
+export interface UnsureMarker {
+  scene: string;
+  title: string;
+  tag: string;
+  start_s: number;
+  confidence: number;
+}
+
+/** The ten markers with the lowest confidences, the least sure first. */
+export interface LeastSure {
+  markers: UnsureMarker[];
 }
 
 /** A tag of Stash. `meaning`: what the model is told of it, from its description. `former_names`: those under which its settings are found, too. `parents`: ids. `is_chosen`: it is looked for. */
@@ -345,5 +365,6 @@ export interface Operations {
   runs: { arguments: RunsArguments; value: RunList };
   run: { arguments: RunArguments; value: RunReportValue };
   tag_results: { arguments: Nothing; value: TagResults };
+  least_sure: { arguments: LeastSureArguments; value: LeastSure };
   tag_tree: { arguments: Nothing; value: TagTree };
 }

@@ -417,13 +417,22 @@ class RunReportValue:
 
 
 @dataclass(frozen=True, slots=True)
+class LeastSureArguments:
+    """One tag by its name in the tag list. None: all tags."""
+
+    tag: Annotated[str | None, Most(400)]
+
+
+@dataclass(frozen=True, slots=True)
 class TagResult:
-    """Counts for a tag. ``found``: its markers and images in Stash that the plugin put there and
-    nobody judged; the others are spans that people judged. ``is_looked_for``: the settings name it
-    now, so its threshold can be changed.
+    """Counts for a tag. ``former_names``: those under which its settings are found, too.
+    ``found``: its markers and images in Stash that the plugin put there and nobody judged; the
+    others are spans that people judged. ``is_looked_for``: the settings name it now, so its
+    threshold can be changed.
     """
 
     name: str
+    former_names: tuple[str, ...]
     found: int
     kept: int
     wrong: int
@@ -437,6 +446,24 @@ class TagResults:
     """Counts for every tag that is looked for, or was."""
 
     tags: tuple[TagResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UnsureMarker:
+    """A marker of the plugin that nobody judged. ``title``: that of the scene, or its file."""
+
+    scene: str
+    title: str
+    tag: str
+    start_s: float
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class LeastSure:
+    """The ten markers with the lowest confidences, the least sure first."""
+
+    markers: tuple[UnsureMarker, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -483,6 +510,7 @@ OPERATIONS: Mapping[str, tuple[type[Any], type[Any]]] = {
     "runs": (RunsArguments, RunList),
     "run": (RunArguments, RunReportValue),
     "tag_results": (Nothing, TagResults),
+    "least_sure": (LeastSureArguments, LeastSure),
     "tag_tree": (Nothing, TagTree),
 }
 """Each operation's arguments and value."""

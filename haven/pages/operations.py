@@ -119,6 +119,12 @@ def _tag_results(context: PageContext, _: contract.Nothing) -> contract.TagResul
     return tag_results(context)
 
 
+def _least_sure(context: PageContext, arguments: contract.LeastSureArguments) -> contract.LeastSure:
+    from haven.pages.tags import least_sure
+
+    return least_sure(context, arguments)
+
+
 FUNCTIONS: Mapping[str, Callable[[PageContext, Any], Any]] = {
     "status": _status,
     "frames": _frames,
@@ -131,6 +137,7 @@ FUNCTIONS: Mapping[str, Callable[[PageContext, Any], Any]] = {
     "runs": _runs,
     "run": _run,
     "tag_results": _tag_results,
+    "least_sure": _least_sure,
     "tag_tree": _tag_tree,
     "scene": _scene,
     "image": _image,

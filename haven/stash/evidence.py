@@ -67,6 +67,16 @@ class Evidence:
     looked_at_s: float = 0.0
     effort: float = 0.0
 
+    def least_sure(self, most: int) -> Iterator[Span]:
+        """Yield the spans of each tag that reach its threshold and have the lowest confidences, at
+        most so many of each.
+        """
+        for seen in self.tags:
+            known = [(one.confidence, one) for one in seen.spans if one.confidence is not None]
+            reaching = [pair for pair in known if pair[0] >= seen.threshold]
+            for _, span in sorted(reaching, key=lambda pair: pair[0])[:most]:
+                yield span
+
     def pack(self) -> bytes:
         """Return it without ``looked_at_s``, compressed."""
         places = {seen.tag: place for place, seen in enumerate(self.tags)}

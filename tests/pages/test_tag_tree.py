@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+import time
+from contextlib import closing
 
 from haven.settings.overlay import write_overlay
+from haven.stash.journal import Journal
 from sandbox.stash_client import ask
 from tests.pages.test_decisions import Case
 
@@ -81,7 +85,7 @@ def test_counts_tell_what_was_found_and_judged(pages):
     case.decide("adjust", 30, tag="Goal")
     counts = {tag.pop("name"): tag for tag in pages.value("tag_results")["tags"]}
     none = {"found": 0, "kept": 0, "wrong": 0, "adjusted": 0, "threshold": 0.5}
-    none["is_looked_for"] = True
+    none |= {"is_looked_for": True, "former_names": []}
     assert counts == {
         "Foul": {**none, "kept": 1, "wrong": 1},
         "Goal": {**none, "adjusted": 1},
@@ -92,3 +96,64 @@ def test_counts_tell_what_was_found_and_judged(pages):
     counts = {tag.pop("name"): tag for tag in pages.value("tag_results")["tags"]}
     assert counts["Foul"] == {**none, "wrong": 2}
     assert counts["Goal"] == {**none, "found": 1}
+
+
+def test_the_least_sure_markers_come_first_and_no_judged_one(pages):
+    case = Case(pages)
+    case.run()
+    every = pages.value("least_sure", tag=None)["markers"]
+    assert {one["scene"] for one in every} == {case.scene}
+    sure = [one["confidence"] for one in every]
+    assert sure == sorted(sure)
+    assert min(sure) >= 0.5
+    fouls = pages.value("least_sure", tag="Foul")["markers"]
+    assert [one for one in every if one["tag"] == "Foul"] == fouls
+    first = fouls[0]
+    case.decide("keep", first["start_s"])
+    assert first not in pages.value("least_sure", tag="Foul")["markers"]
+    case.remove()
+    assert pages.value("least_sure", tag=None)["markers"] == []
+
+
+def test_results_of_a_renamed_tag_stay_its_own(pages):
+    case = Case(pages)
+    case.run()
+    foul = pages.stash.library.tag_id("Foul")
+    write_overlay(pages.data_dir, {"STASH_TAGS": [{"id": foul, "name": "Foul"}]}, 0)
+    before = {one["name"]: one["found"] for one in pages.value("tag_results")["tags"]}
+    pages.stash.library.rename_tag("Foul", "Infringement")
+    after = {one["name"]: one["found"] for one in pages.value("tag_results")["tags"]}
+    assert (after["Infringement"], "Foul" in after) == (before["Foul"], False)
+
+
+def test_the_least_sure_of_20_000_scenes_are_there_at_once(tmp_path):
+    with closing(Journal(tmp_path / "journal.sqlite")) as journal:
+        run = journal.runs.start("Tag Videos")
+        with closing(sqlite3.connect(tmp_path / "journal.sqlite")) as db, db:
+            db.execute(
+                "INSERT INTO journal_plans (id, run_id, item_id, plan, opened)"
+                " VALUES (1, ?, '1', '', 0)",
+                (run,),
+            )
+            spans = [
+                (
+                    str(scene),
+                    f"Tag {tag}",
+                    60.0 * tag,
+                    60.0 * tag + 9,
+                    0.5 + (scene * tag % 97) / 200,
+                )
+                for scene in range(20_000)
+                for tag in range(10)
+            ]
+            db.executemany("INSERT INTO journal_least_sure VALUES (?, ?, ?, ?, ?)", spans)
+            db.executemany(
+                "INSERT INTO journal_markers (plan_id, scene_id, tag_ids, marker_id, title,"
+                " start_s, end_s, primary_id) VALUES (1, ?, '', '', ?, ?, ?, '1')",
+                [span[:4] for span in spans if span[1] != "Tag 0"],
+            )
+        started = time.perf_counter()
+        assert len(journal.least_sure(None, 10)) == 10
+        assert len(journal.least_sure("Tag 7", 10)) == 10
+        assert journal.least_sure("Tag 0", 10) == ()
+        assert time.perf_counter() - started < 3

@@ -363,6 +363,13 @@ export const page = {
   results: {
     none: "No tag was found yet.",
     help: "The most doubtful first. “Right” is what you kept or adjusted in the scenes' tab “VLM”; the range is where the true share lies in 19 of 20 cases.",
+    next: (/** @type {string} */ name, /** @type {number} */ found, /** @type {number} */ low, /** @type {number} */ high) =>
+      `Where to look next: ${name}. ${many(found, "find")} ${found === 1 ? "is" : "are"} not judged yet, and of all that it finds between ${percent(low)} and ${percent(high)} may be right. A few judgements tell most here.`,
+    least: (/** @type {string} */ name) => `The ten least sure of ${name}`,
+    leastOfAll: "The ten least sure of all",
+    noneUnsure: "There are none: everything is judged, or it was found before confidences were kept. Update scenes to see them here; nothing is asked twice.",
+    save: "Save the thresholds",
+    saveHelp: "Counts from the next run on. To apply it to what is tagged, update those scenes: nothing is asked twice.",
     columns: ["Tag", "Found", "Right so far", "Threshold"],
     notJudged: "not judged yet",
     precision: (/** @type {number} */ right, /** @type {number} */ judged, /** @type {number} */ low, /** @type {number} */ high) =>

@@ -44,3 +44,20 @@ export function mostDoubtful(results) {
     (one, other) => rank(one) - rank(other) || other.found - one.found || one.name.localeCompare(other.name),
   );
 }
+
+/**
+ * Return the tag whose judgement would tell most, with what is known of it so far: the one with the
+ * most markers that may be wrong, by what judgements leave open. Null where nothing waits.
+ * @template {{name: string, found: number, kept: number, wrong: number, adjusted: number}} Result
+ * @param {readonly Result[]} results
+ * @returns {{result: Result, open: number, low: number, high: number} | null}
+ */
+export function judgeNext(results) {
+  const known = results.map((result) => {
+    const { right, judged } = judgements(result);
+    const { low, high } = limits(right, judged) ?? { low: 0, high: 1 };
+    return { result, low, high, open: (high - low) * result.found };
+  });
+  known.sort((one, other) => other.open - one.open);
+  return known.length && known[0].open > 0 ? known[0] : null;
+}

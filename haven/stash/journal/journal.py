@@ -30,6 +30,7 @@ from haven.stash.values import ItemSnapshot, Marker, PastChange, Tag, same_makin
 
 _log = logging.getLogger(__name__)
 _WRITER_PATIENCE_S = 300.0
+_LEAST_SURE_KEPT = 10
 _STAYS_OFF = "stays_off = 1 AND recalled IS NULL"
 ADDING, TAKING_OFF = "adding", "taking off"
 """The steps noted before tags are added, or anything is removed, so that after a kill it is known
@@ -114,6 +115,17 @@ class PlanFacts:
         return frozenset(
             tags.union(*((one.primary_id, *one.tag_ids) for one in self.taken_markers))
         )
+
+
+@dataclass(frozen=True, slots=True)
+class SureSpan:
+    """A marker with the confidence of the span that it was made from."""
+
+    scene_id: str
+    tag: str
+    start_s: float
+    end_s: float | None
+    confidence: float
 
 
 class Journal:
@@ -510,6 +522,15 @@ class Journal:
                 " (kind, item_id, item_made, file, at, evidence) VALUES (?, ?, ?, ?, ?, ?)",
                 *_columns(item.ref), item.created_s, item.file, time.time(), evidence.pack(),
             )  # fmt: skip
+            if item.ref.kind is ItemKind.SCENE:
+                self._db.execute("DELETE FROM journal_least_sure WHERE scene_id = ?", item.ref.id)
+                self._db.execute_each(
+                    "INSERT INTO journal_least_sure VALUES (?, ?, ?, ?, ?)",
+                    [
+                        (item.ref.id, span.tag, span.start_s, span.end_s, span.confidence)
+                        for span in evidence.least_sure(_LEAST_SURE_KEPT)
+                    ],
+                )
 
     def evidence(self, item: ItemRef, item_made_s: float = 0.0) -> Evidence | None:
         """Return what the latest run saw of an item; None if that is unknown, or was another item
@@ -523,6 +544,23 @@ class Journal:
             if same_making(made_s, item_made_s):
                 return self._unpack(packed, at)
         return None
+
+    def least_sure(self, tag: str | None, most: int) -> tuple[SureSpan, ...]:
+        """Return the markers of the plugin that nobody judged with the lowest confidences, the
+        least sure first: of one tag by its name in the tag list, or of all.
+        """
+        rows = self._db.rows(
+            "SELECT seen.scene_id, seen.tag, marker.start_s, marker.end_s, seen.confidence"
+            " FROM journal_least_sure AS seen JOIN journal_markers AS marker"
+            " ON marker.scene_id = seen.scene_id AND marker.gone IS NULL AND marker.ours"
+            " AND CASE marker.asked WHEN '' THEN marker.title ELSE marker.asked END = seen.tag"
+            " AND marker.start_s <= seen.end_s"
+            " AND coalesce(marker.end_s, marker.start_s) >= seen.start_s"
+            " WHERE ? IS NULL OR seen.tag = ? ORDER BY seen.confidence LIMIT ?",
+            tag, tag, 4 * most,
+        )  # fmt: skip
+        spans = {row[:3]: SureSpan(*row) for row in reversed(rows)}  # a marker may join spans
+        return tuple(sorted(spans.values(), key=lambda span: span.confidence))[:most]
 
     # What follows a file to another item.
 
@@ -553,6 +591,9 @@ class Journal:
                 sql = f"UPDATE OR IGNORE {table} SET item_id = ?, item_made = ? {those}"
                 self._db.execute(sql, item.ref.id, item.created_s, *values)
             self._db.execute(f"DELETE FROM journal_evidence {those}", *values)
+            if item.ref.kind is ItemKind.SCENE:
+                sql = "UPDATE journal_least_sure SET scene_id = ? WHERE scene_id = ?"
+                self._db.execute(sql, item.ref.id, about.item.id)
 
     # Undoing.
 

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from functools import partial
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
 # Each marker and tag that a plan made has a row, and so has each that a person had made and that
 # was found as well (``ours`` 0). ``plan_id`` put it there, or found it there. States of a row:
@@ -31,6 +31,8 @@ SCHEMA_VERSION = 7
 # back; ``undone``: it no longer holds. ``confidence``, ``threshold``, ``model``, ``wording``: what
 # the run said that was judged, and how it had asked. ``file``: the fingerprint of the item's file,
 # by which both follow it to another item of Stash.
+# ``journal_least_sure``: of the evidence of a scene, the spans of each tag that reach its threshold
+# and have the lowest confidences.
 _TABLES = """
 CREATE TABLE journal_runs (
     id INTEGER PRIMARY KEY, task TEXT NOT NULL, started REAL NOT NULL, finished REAL,
@@ -128,6 +130,14 @@ INSERT INTO journal_evidence SELECT kind, item_id, item_made, '', at, evidence
     FROM journal_evidence_6;
 DROP TABLE journal_evidence_6
 """
+_EIGHTH = """
+CREATE TABLE journal_least_sure (
+    scene_id TEXT NOT NULL, tag TEXT NOT NULL, start_s REAL NOT NULL, end_s REAL NOT NULL,
+    confidence REAL NOT NULL
+);
+CREATE INDEX journal_least_sure_of ON journal_least_sure (scene_id);
+CREATE INDEX journal_least_sure_first ON journal_least_sure (confidence)
+"""
 _SECOND = """
 CREATE TABLE journal_released (
     plan_id INTEGER NOT NULL REFERENCES journal_plans, tag_id TEXT NOT NULL, name TEXT NOT NULL,
@@ -219,7 +229,7 @@ def prepare(db: sqlite3.Connection) -> None:
     if version > SCHEMA_VERSION:
         raise NewerSchemaError
     if version == 0:
-        _run(db, _TABLES + _SIXTH + _SIXTH_TO_SEVENTH)
+        _run(db, ";".join((_TABLES + _SIXTH + _SIXTH_TO_SEVENTH, _EIGHTH)))
     else:
         for step in _MIGRATIONS[version - 1 :]:
             step(db)
@@ -237,6 +247,8 @@ def _guess_version(db: sqlite3.Connection) -> int:
     tables.
     """
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if "journal_least_sure" in tables:
+        return 8
     if "journal_judgements" in tables:
         judgements = {column[1] for column in db.execute("PRAGMA table_info(journal_judgements)")}
         return 7 if "decision" in judgements else 6
@@ -304,5 +316,7 @@ _MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     partial(_run, statements=_SIXTH),
     # Version 6 knew decisions about scenes alone, and not the file that they are about.
     partial(_run, statements=_SIXTH_TO_SEVENTH),
+    # Version 7 had the confidences of spans in packed evidence only.
+    partial(_run, statements=_EIGHTH),
 )
 """The migrations, that of the first version to the second first."""

@@ -90,11 +90,16 @@ export const operations = {
   },
   tag_results: () => ({
     tags: [
-      { name: "Goal", found: 40, kept: 30, wrong: 0, adjusted: 0, threshold: 0.5 },
-      { name: "Foul", found: 23, kept: 6, wrong: 1, adjusted: 2, threshold: 0.7 },
-      { name: "Turnover", found: 0, kept: 0, wrong: 0, adjusted: 0, threshold: 0.5 },
-      { name: "Break-away", found: 4, kept: 0, wrong: 0, adjusted: 0, threshold: 0.5 },
-    ],
+      ["Goal", 40, 30, 0, 0, 0.5],
+      ["Foul", 23, 6, 1, 2, 0.7],
+      ["Turnover", 0, 0, 0, 0, 0.5],
+      ["Break-away", 4, 0, 0, 0, 0.5],
+    ].map(([name, found, kept, wrong, adjusted, threshold]) => ({ name, former_names: [], found, kept, wrong, adjusted, threshold, is_looked_for: name !== "Turnover" })),
+  }),
+  least_sure: ({ tag }) => ({
+    markers: [["12", "Final", "Foul", 724.5, 0.51], ["13", "semi final.mp4", "Goal", 30, 0.62]]
+      .map(([scene, title, of, start_s, confidence]) => ({ scene, title, tag: of, start_s, confidence }))
+      .filter((one) => tag === null || one.tag === tag),
   }),
 };
 

@@ -312,15 +312,38 @@ test("runs unfold into their reports, failures first", async () => {
 
 test("tags say how often they were right, and how sure that is", async () => {
   await open("/tags");
-  await page.waitForSelector("table");
+  await page.waitForSelector(".haven-threshold");
   const rows = await page.locator("tbody tr").allTextContents();
   assert.deepEqual(rows, [
-    "Break-away4not judged yet50 %",
-    "Foul238 of 9 judged right: between 56 % and 98 %70 %",
-    "Goal4030 of 30 judged right: between 89 % and 100 %50 %",
+    "Break-away4not judged yet%",
+    "Foul238 of 9 judged right: between 56 % and 98 %%",
+    "Goal4030 of 30 judged right: between 89 % and 100 %%",
     "Turnover0not judged yet50 %",
   ]);
+  assert.equal(await page.getByLabel("Threshold of Foul in percent").inputValue(), "70");
   await picture("tags-1200");
+});
+
+test("the least sure moments are one click away", async () => {
+  await open("/tags");
+  await page.waitForSelector("text=Where to look next: Foul. 23 finds are not judged yet");
+  await page.click("button:has-text('The ten least sure of Foul')");
+  await page.waitForSelector(".haven-least li");
+  assert.deepEqual(await page.locator(".haven-least li").allTextContents(), ["Final, 12:04 Foul, 51 %"]);
+  assert.equal(await page.getAttribute(".haven-least a", "href"), "/stash/scenes/12?t=724");
+  await page.click("button:has-text('The ten least sure of all')");
+  await page.waitForFunction(() => document.querySelectorAll(".haven-least li").length === 2);
+  await picture("least-sure-1200");
+  assert.deepEqual(faults, []);
+});
+
+test("a threshold is changed beside its results", async () => {
+  await open("/tags");
+  await page.fill("[aria-label='Threshold of Foul in percent']", "80");
+  await page.click("text=Save the thresholds");
+  assert.deepEqual(await changes(), { TAG_RULES: { Foul: { MaxGap: "5s", TagThreshold: 0.8 } } });
+  await page.waitForFunction(() => !document.body.textContent.includes("Save the thresholds"));
+  assert.deepEqual(faults, []);
 });
 
 test("every tab fits a phone", async () => {

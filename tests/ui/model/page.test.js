@@ -4,7 +4,7 @@ import test from "node:test";
 
 import { STEPS, minutesPerHour, nearest, relativeTime } from "../../../ui/model/effort.js";
 import { atOnce, isSameAddress, questionsPerSecond, summary, withChange } from "../../../ui/model/endpoints.js";
-import { judgements, limits, mostDoubtful } from "../../../ui/model/precision.js";
+import { judgeNext, judgements, limits, mostDoubtful } from "../../../ui/model/precision.js";
 import { failures, itemsOf } from "../../../ui/model/report.js";
 import { idsOf, keyIn, shareOf, thresholdIn, toggled, toggledBelow, withIds, withThreshold, withValue } from "../../../ui/model/choices.js";
 import { listText, parseList, rows } from "../../../ui/model/tags.js";
@@ -24,6 +24,13 @@ test("the most doubtful tag comes first, one never found last", () => {
   const tag = (name, found, kept, wrong) => ({ name, found, kept, wrong, adjusted: 0 });
   const order = mostDoubtful([tag("a", 0, 0, 0), tag("b", 9, 9, 0), tag("c", 9, 1, 8), tag("d", 5, 0, 0)]);
   assert.deepEqual(order.map(({ name }) => name), ["d", "c", "b", "a"]);
+});
+
+test("judgements tell most where much was found and little is known", () => {
+  const tag = (name, found, kept, wrong) => ({ name, found, kept, wrong, adjusted: 0 });
+  assert.equal(judgeNext([tag("a", 100, 300, 0), tag("b", 20, 0, 0), tag("c", 0, 1, 8)])?.result.name, "b");
+  assert.equal(judgeNext([tag("a", 0, 3, 0)]), null);
+  assert.equal(judgeNext([]), null);
 });
 
 test("the steps of effort are the benchmark's", async () => {
