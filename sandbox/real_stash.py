@@ -172,6 +172,10 @@ class RealStash:
         )
         self._cookie = response.cookies["session"]
 
+    def skip_news(self) -> None:
+        """Mark the release notes as read. Else they cover the first page."""
+        self.ask('mutation { configureUISetting(key: "lastNoteSeen", value: 99991231) }')
+
     def scan(self) -> None:
         """Scan the library, and return when that is done."""
         self.watch(self.ask("mutation { metadataScan(input: {}) }")["metadataScan"])

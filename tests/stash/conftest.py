@@ -189,8 +189,9 @@ def configure(arena: Arena, endpoint: SandboxVLM) -> Callable[..., None]:
 
 @pytest.fixture
 def pages(arena: Arena) -> str:
-    """The address of a Stash that has its web pages."""
+    """The address of a Stash that has its web pages, whose news were read."""
     reply = requests.get(f"{arena.stash.url}/", timeout=10)
     if 'id="root"' not in reply.text:
         pytest.skip("this binary was built without Stash's web pages")
+    arena.stash.skip_news()
     return arena.stash.url

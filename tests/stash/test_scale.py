@@ -20,6 +20,7 @@ def test_each_view_shows_within_a_second_of_its_data(binary, pages, endpoint, tm
     path = chromium()
     with RealStash(binary, tmp_path) as stash:
         furnish(stash, short_video(1))
+        stash.skip_news()
         stash.configure(PLUGIN, {"endpoint": endpoint.url, "tagNames": ", ".join(TAGS)})
         queue = int(stash.tag("VLM_TagMe"))
         with Rows(stash.folder / "stash.sqlite") as rows:

@@ -50,7 +50,7 @@ export function TagAgain({ evidence, again }) {
   if (!evidence || !steps.length) return now;
   return h(
     Dropdown,
-    { as: ButtonGroup, className: "haven-again" },
+    { as: ButtonGroup, className: "haven-again show-carat" },
     now,
     h(Dropdown.Toggle, { ...shape, id: "haven-again", split: true, "aria-label": texts.choose, title: texts.choose }),
     h(

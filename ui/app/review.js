@@ -51,6 +51,7 @@ export function useReview(shell, kind, id) {
   const review = React.useMemo(() => reviewOf(shell, kind, id), [shell, kind, id]);
   React.useEffect(() => {
     const flush = () => void review.flush();
+    const leave = () => void review.flush(true);
     const seen = () => document.visibilityState === "visible" && void review.load();
     const stop = review.listen(() => setCount((count) => count + 1));
     let task = shell.task.get()?.id;
@@ -59,11 +60,11 @@ export function useReview(shell, kind, id) {
       task = shell.task.get()?.id;
       if (before && before !== task) void review.load().then(() => refresh(shell, QUERIES[kind]));
     });
-    window.addEventListener("pagehide", flush);
+    window.addEventListener("pagehide", leave);
     document.addEventListener("visibilitychange", seen);
     void review.load();
     return () => {
-      window.removeEventListener("pagehide", flush);
+      window.removeEventListener("pagehide", leave);
       document.removeEventListener("visibilitychange", seen);
       stopTask();
       stop();
@@ -148,11 +149,13 @@ export class ItemReview {
   }
 
   /**
-   * Send what waits. Decisions that come meanwhile are sent when the answer is there. While a task
-   * is writing they are sent again and again for a minute.
+   * Send what waits. Decisions that come meanwhile are sent when the answer is there, also the one
+   * to an undo. While a task is writing they are sent again and again for a minute.
+   * @param {boolean} [isLeaving] true when nothing can be sent later
    */
-  async flush() {
+  async flush(isLeaving = false) {
     clearTimeout(this.timer);
+    if (this.isUndoing && !isLeaving) return;
     if (!this.state || this.state.sent.length || !this.state.waiting.length) return;
     this.state = send(this.state);
     const decisions = this.state.sent;
@@ -192,6 +195,7 @@ export class ItemReview {
     await this.guard(async () => this.arrived(await this.write(null)));
     this.isUndoing = false;
     this.changed();
+    await this.flush();
   }
 
   /**

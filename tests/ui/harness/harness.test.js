@@ -150,6 +150,22 @@ test("a decision that was not sent is undone without a call", async () => {
   assert.deepEqual(operations().filter((op) => op !== "frames"), ["scene"]);
 });
 
+test("a decision that comes during an undo is sent after it", async () => {
+  await openTab("12");
+  await page.waitForSelector(".haven-row");
+  await press("j");
+  await press("n");
+  await page.waitForSelector(".haven-status:has-text('Saved')");
+  plugin.delays.undo_decision = 1500;
+  await press("u");
+  await press("j");
+  await press("n");
+  const decided = () => plugin.calls.filter((one) => one.op === "decide");
+  await until(() => decided().length === 2);
+  assert.deepEqual(decided().map((one) => one.revision), [1, 3]);
+  assert.deepEqual(faults, []);
+});
+
 test("a decision is sent when the tab closes", async () => {
   await openTab("12");
   await page.waitForSelector(".haven-row");

@@ -84,6 +84,8 @@ export class FakePlugin {
     this.polls = 0;
     this.refusals = [];
     this.failing = new Set();
+    /** Milliseconds before the answer to an operation, by its name. */
+    this.delays = {};
     this.isStopped = false;
     this.isBroken = false;
     this.isMissing = false;
@@ -92,7 +94,8 @@ export class FakePlugin {
   graphql({ query, variables }) {
     if (query.includes("runPluginOperation")) {
       if (this.isBroken) return { errors: [{ message: "error running plugin: exit status 1" }] };
-      return { data: { runPluginOperation: this.replies(variables.args) } };
+      const reply = { data: { runPluginOperation: this.replies(variables.args) } };
+      return new Promise((resolve) => setTimeout(resolve, this.delays[variables.args.calls[0].op] ?? 0, reply));
     }
     if (query.includes("runPluginTask")) {
       this.tasks.push(variables);

@@ -17,14 +17,10 @@ export class RealStash {
     return this.browser?.close();
   }
 
-  /** Open an address of Stash, and close what a new version of Stash has to say. */
+  /** Open an address of Stash. */
   async open(path) {
     await this.page.goto(`${process.env.PAGES}${path}`);
     await this.page.waitForSelector(".haven-nav", { state: "attached" });
-    const news = this.page.locator(".modal-footer button").first();
-    const hasNews = !this.isKnown && (await news.waitFor({ timeout: 5000 }).then(() => true, () => false));
-    if (hasNews) await news.click();
-    this.isKnown = true;
     return this.page;
   }
 }

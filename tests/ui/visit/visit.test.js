@@ -29,6 +29,7 @@ after(async () => {
 const picture = async (name) => {
   if (!SCREENSHOTS) return;
   await page.mouse.move(1, 1);
+  await page.evaluate(() => scrollTo(0, 0));
   for (const [size, viewport] of Object.entries({ 400: NARROW, 1400: WIDE })) {
     await page.setViewportSize(viewport);
     await page.waitForTimeout(400);
@@ -80,8 +81,6 @@ async function choose(marker, duration) {
 test("a person gets from an empty set-up to a corrected scene by mouse", async () => {
   await page.goto(`${server.url}/`);
   await page.waitForSelector(".haven-nav", { state: "attached" });
-  const news = page.locator(".modal-footer button").first();
-  if (PAGES && (await news.waitFor({ timeout: 5000 }).then(() => true, () => false))) await press(news);
   await press(page.locator(".haven-nav:visible").first());
 
   await page.waitForSelector(".haven-steps");
