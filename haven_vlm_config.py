@@ -181,6 +181,14 @@ TIME_SLICE = 0
 # False: only tag the scenes, make no markers.
 CREATE_MARKERS = True
 
+# True: when a run ends well, Stash makes previews of its new markers, in a job of its own: short
+# videos, and with later versions of Stash still and moving pictures too.
+MARKER_PREVIEWS = False
+
+# True: each scene and image that a run changes gets the run's number in the custom field
+# haven_vlm, which Stash shows and can filter by. Stash 0.31 or later has custom fields.
+RUN_IN_CUSTOM_FIELD = False
+
 # Tag Images also takes all images of the galleries that carry the tag VLM_TagMe. A gallery loses
 # that tag when all its images are done.
 IMAGE_GALLERIES = True

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
+
+_T = TypeVar("_T")
 
 
 class ItemKind(StrEnum):
@@ -62,3 +67,39 @@ class ItemChange:
         return not (
             self.tags_added or self.tags_removed or self.markers_added or self.markers_removed
         )
+
+    def then(self, later: ItemChange) -> ItemChange:
+        """Return both changes as one, without what the later one takes back."""
+        markers = (
+            (*self.markers_added, *later.markers_added),
+            (
+                *self.markers_removed,
+                *later.markers_removed,
+            ),
+        )
+        tags = (*self.tags_added, *later.tags_added), (*self.tags_removed, *later.tags_removed)
+        return ItemChange(
+            *_net(*tags),
+            *_net(*markers),
+            later.markers_kept,
+            (*self.kept_back, *later.kept_back),
+            later.stays_off,
+            later.left_alone,
+        )
+
+
+def _net(added: Sequence[_T], removed: Sequence[_T]) -> tuple[tuple[_T, ...], tuple[_T, ...]]:
+    """Return what was added and what was removed, without what was both."""
+    both = Counter(added) & Counter(removed)
+    return _without(added, both), _without(removed, both)
+
+
+def _without(things: Iterable[_T], left_out: Counter[_T]) -> tuple[_T, ...]:
+    left = left_out.copy()
+    kept = []
+    for thing in things:
+        if left[thing]:
+            left[thing] -= 1
+        else:
+            kept.append(thing)
+    return tuple(kept)

@@ -8,7 +8,7 @@ plugin runner.
         assert stash.library.scene_state(scene).markers
 
 It knows the part of the server's interface that the plugin uses and refuses the rest. It has no web
-pages, runs no hooks, scans and generates nothing, and has no subscriptions.
+pages, runs no hooks, scans nothing, only notes what it is to generate, and has no subscriptions.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from sandbox.stash_server.library import ItemState, Library, MarkerState, Snapsh
 from sandbox.stash_server.manifest import ManifestError
 from sandbox.stash_server.plugins import Place, Plugins
 from sandbox.stash_server.process import LogLine
-from sandbox.stash_server.resolvers import Context
+from sandbox.stash_server.resolvers import VERSION, Context
 from sandbox.stash_server.server import Exchange, RequestLog, StashServer
 from sandbox.stash_server.sessions import Credentials, Sessions
 
@@ -65,7 +65,7 @@ class SandboxStash:
     ``credentials``: demands a session cookie (or ``api_key``) that is good for ``session_idle_s``.
     ``announced_host``: the host that plugins are told, "0.0.0.0" for a server that listens
     everywhere. ``shown_as``: {folder here: folder in the paths the server shows}. ``clock``: what
-    cookies age by.
+    cookies age by. ``version``: of Stash; v0.31.0 has custom fields of scenes and images.
 
     ``library``, ``faults``, ``requests`` and ``sessions`` may be used from any thread; ``ui`` is
     the web interface's configuration (``{"vrTag": …}``), ``config_folder`` stands for the one with
@@ -82,7 +82,9 @@ class SandboxStash:
         announced_host: str = _LOCALHOST,
         shown_as: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        version: str = VERSION,
     ) -> None:
+        self._version = version
         self._announced_host = announced_host
         self._database = Database()
         self._closing = AsyncExitStack()
@@ -158,6 +160,7 @@ class SandboxStash:
                 stack.enter_context(tempfile.TemporaryDirectory(prefix="sandbox-stash-"))
             )
             (self.config_folder / "cwd").mkdir()
+            (self.config_folder / "generated" / "markers").mkdir(parents=True)
             context = Context(
                 self._database,
                 self.plugins,
@@ -166,6 +169,7 @@ class SandboxStash:
                 self.ui,
                 self.config_folder,
                 self.libraries,
+                self._version,
             )
             runner = web.AppRunner(
                 StashServer(context, self.requests).application(),

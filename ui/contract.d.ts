@@ -23,11 +23,13 @@ export type Code = "bad_request" | "not_found" | "busy" | "changed" | "settings"
 
 export type KeyState = "set" | "environment" | "none";
 
-export type ItemKind = "scene" | "image" | "gallery";
+export type ItemKindName = "scene" | "image" | "gallery";
 
 export type SpanState = "marker" | "below" | "wrong" | "adjusted" | "kept" | "gone";
 
 export type DecisionKind = "keep" | "wrong" | "adjust" | "bring_back";
+
+export type UndoState = "possible" | "undone" | "none";
 
 /** Arguments of an operation that takes none. */
 export type Nothing = {};
@@ -57,7 +59,7 @@ export interface Decision {
 
 /** Decisions that were made against `revision` of the item's evidence. */
 export interface DecideArguments {
-  kind: ItemKind;
+  kind: ItemKindName;
   id: string;
   revision: number;
   decisions: Decision[];
@@ -65,7 +67,7 @@ export interface DecideArguments {
 
 /** The item whose last decision is undone. */
 export interface UndoArguments {
-  kind: ItemKind;
+  kind: ItemKindName;
   id: string;
   revision: number;
 }
@@ -106,6 +108,11 @@ export interface EarlierSettingsArguments {
   write: boolean;
 }
 
+/** The last change of the settings, which led to `revision`. */
+export interface UndoSettingsArguments {
+  revision: number;
+}
+
 /** An endpoint by its index in the settings. */
 export interface EndpointArguments {
   endpoint: number;
@@ -121,9 +128,17 @@ export interface RunsArguments {
   page: number;
 }
 
-/** One run by the name of its report's files without the ending. */
+/** One run by the name of its report's files without the ending, and a page of its items, from 0. */
 export interface RunArguments {
   stem: string;
+  page?: number;
+}
+
+/** One item of a run of the journal. */
+export interface RunItemArguments {
+  run: number;
+  kind: ItemKindName;
+  id: string;
 }
 
 /** The number of scenes and images that wait. */
@@ -132,9 +147,10 @@ export interface QueueSize {
   images: number;
 }
 
-/** A run as a list shows it. `end`: "finished", "sliced" or "broken off". */
+/** A run as a list shows it. `end`: "finished", "sliced" or "broken off". `run_id`: its number in the journal, 0 without one. `items`: scenes, images and galleries by outcome. `seconds`: model seconds. */
 export interface RunSummary {
   stem: string;
+  run_id: number;
   task: string;
   started: number;
   ended: number;
@@ -142,9 +158,12 @@ export interface RunSummary {
   end_line: string;
   error: string;
   has_page: boolean;
+  items: { [name: string]: number };
+  calls: number;
+  seconds: number;
 }
 
-/** State of the plugin. `queued` is null while Stash cannot be asked. `revision`: that of the settings that the page wrote. `is_running`: a task is changing Stash. */
+/** State of the plugin. `queued` is null while Stash cannot be asked. `revision`: that of the settings that the page wrote. `is_running`: a task is under way, also one that only looks. */
 export interface Status {
   version: string;
   revision: number;
@@ -179,7 +198,7 @@ export interface FrameEvidence {
 
 /** Everything that is known about an item. `looked_at` is null where nothing is; `note` says why. `gaps_s`: stretches that could not be seen. `effort`: how hard a scene was searched, null if unknown. An image has one frame, at 0 s. */
 export interface ItemEvidence {
-  kind: ItemKind;
+  kind: ItemKindName;
   id: string;
   revision: number;
   title: string;
@@ -206,7 +225,7 @@ export interface Frames {
   frames: Frame[];
 }
 
-/** A setting. `value` and `default` are JSON text; `source` is where it was set, and `kind` the form of its value. `is_editable`: `change_settings` takes it. */
+/** A setting. `value` and `default` are JSON text; `source` is where it was set, and `kind` the form of its value. `is_editable`: `change_settings` takes it. `hides`: other places where it is set, which do not count. */
 export interface SettingValue {
   name: string;
   value: string;
@@ -215,6 +234,7 @@ export interface SettingValue {
   default: string;
   kind: "text" | "number" | "switch" | "list" | "object";
   is_editable: boolean;
+  hides: string[];
 }
 
 /** An endpoint without its key. `model` is "" where it has none of its own. */
@@ -228,12 +248,13 @@ export interface EndpointValue {
   max_concurrent: number | "auto" | null;
 }
 
-/** All settings. `faults`: what is wrong with them; then `values` lacks the faulty ones. */
+/** All settings. `faults`: what is wrong with them; then `values` lacks the faulty ones. `can_undo`: the last change that the page wrote can be undone. */
 export interface SettingsValue {
   revision: number;
   values: SettingValue[];
   endpoints: EndpointValue[];
   faults: string[];
+  can_undo: boolean;
 }
 
 /** A setting of an earlier plugin with its value as a person reads it, without keys. */
@@ -288,9 +309,64 @@ export interface RunList {
   more: boolean;
 }
 
-/** A run's report. */
+/** A tag that a run found in an item. `spans`: start and end of each, in seconds, and its confidence; an image has none. */
+export interface FoundTag {
+  tag: string;
+  spans: ([number, number, number | null])[];
+}
+
+/** Changes of an item, made or planned. Markers are counted by their title. The sentences of `kept_back`, and the names of the last two, are about what stays as it is. */
+export interface ItemChanges {
+  tags_added: string[];
+  tags_removed: string[];
+  markers_added: { [name: string]: number };
+  markers_removed: { [name: string]: number };
+  kept_back: string[];
+  stays_off: string[];
+  left_alone: string[];
+}
+
+/** One item of a run. `error`: cause and remedy. `calls` and `seconds`: of the model. `undo`: whether the run can be undone on it. */
+export interface RunItem {
+  kind: ItemKindName;
+  id: string;
+  title: string;
+  outcome: string;
+  error: string;
+  note: string;
+  tags: FoundTag[];
+  change: ItemChanges;
+  calls: number;
+  seconds: number;
+  undo: UndoState;
+}
+
+/** A cause of failures, with the number of its items and the first of them. */
+export interface FailureCause {
+  error: string;
+  count: number;
+  items: RunItem[];
+}
+
+/** A run's report with one page of its items, those that failed first. `report`: everything but the items. `count`: of all items. `left`: on how many a change can be undone. */
 export interface RunReportValue {
   report: { [name: string]: unknown };
+  causes: FailureCause[];
+  items: RunItem[];
+  count: number;
+  more: boolean;
+  left: number;
+}
+
+/** A run's report as a page of HTML that is whole in itself. */
+export interface RunPage {
+  html: string;
+}
+
+/** Changes that undoing a run would make on one item. `also`: later runs that are undone on it as well. */
+export interface UndoPreview {
+  change: ItemChanges;
+  also: string[];
 }
 
 /** One tag by its name in the tag list. null: all tags. */
@@ -359,11 +435,14 @@ export interface Operations {
   settings: { arguments: Nothing; value: SettingsValue };
   change_settings: { arguments: ChangeSettingsArguments; value: SettingsValue };
   earlier_settings: { arguments: EarlierSettingsArguments; value: EarlierSettingsValue };
+  undo_settings: { arguments: UndoSettingsArguments; value: SettingsValue };
   models: { arguments: EndpointArguments; value: Models };
   check: { arguments: CheckArguments; value: Sections };
   forecast: { arguments: Nothing; value: Sections };
   runs: { arguments: RunsArguments; value: RunList };
   run: { arguments: RunArguments; value: RunReportValue };
+  run_page: { arguments: RunArguments; value: RunPage };
+  preview_undo: { arguments: RunItemArguments; value: UndoPreview };
   tag_results: { arguments: Nothing; value: TagResults };
   least_sure: { arguments: LeastSureArguments; value: LeastSure };
   tag_tree: { arguments: Nothing; value: TagTree };

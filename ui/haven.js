@@ -280,7 +280,8 @@
     const rest = last(args)(props);
     if (props.pluginID !== PLUGIN_ID) return rest;
     const link = h(ReactRouterDOM.Link, { to: ROUTE, className: "btn btn-secondary" }, "Open Haven VLM Connector");
-    return h(React.Fragment, null, h("div", { className: "haven-block haven-in-settings" }, link), rest);
+    const block = h("div", { className: "haven-block haven-in-settings" }, link, h(Safe, { module: "app/block.js" }));
+    return h(React.Fragment, null, block, rest);
   });
 
   api.register.route(ROUTE, () => h(Safe, { module: "app/page.js" }));

@@ -35,9 +35,11 @@ KeyState: TypeAlias = Literal["set", "environment", "none"]
 ItemKind: TypeAlias = Literal["scene", "image", "gallery"]
 SpanState: TypeAlias = Literal["marker", "below", "wrong", "adjusted", "kept", "gone"]
 DecisionKind: TypeAlias = Literal["keep", "wrong", "adjust", "bring_back"]
+UndoState: TypeAlias = Literal["possible", "undone", "none"]
+ItemKindName: TypeAlias = Literal["scene", "image", "gallery"]
 Figures: TypeAlias = Mapping[str, float | str | bool | None]
 Report: TypeAlias = Mapping[str, Any]
-"""The JSON file of a run's report."""
+"""The JSON file of a run's report, without its items."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,13 @@ class EarlierSettingsArguments:
 
 
 @dataclass(frozen=True, slots=True)
+class UndoSettingsArguments:
+    """The last change of the settings, which led to ``revision``."""
+
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointArguments:
     """An endpoint by its index in the settings."""
 
@@ -187,9 +196,21 @@ class RunsArguments:
 
 @dataclass(frozen=True, slots=True)
 class RunArguments:
-    """One run by the name of its report's files without the ending."""
+    """One run by the name of its report's files without the ending, and a page of its items, from
+    0.
+    """
 
     stem: Annotated[str, Most(100)]
+    page: Annotated[int, Most(1_000_000)] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunItemArguments:
+    """One item of a run of the journal."""
+
+    run: int
+    kind: ItemKindName
+    id: Id
 
 
 # Values.
@@ -205,9 +226,13 @@ class QueueSize:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A run as a list shows it. ``end``: "finished", "sliced" or "broken off"."""
+    """A run as a list shows it. ``end``: "finished", "sliced" or "broken off". ``run_id``: its
+    number in the journal, 0 without one. ``items``: scenes, images and galleries by outcome.
+    ``seconds``: model seconds.
+    """
 
     stem: str
+    run_id: int
     task: str
     started: float
     ended: float
@@ -215,12 +240,15 @@ class RunSummary:
     end_line: str
     error: str
     has_page: bool
+    items: Mapping[str, int]
+    calls: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
     """State of the plugin. ``queued`` is None while Stash cannot be asked. ``revision``: that of
-    the settings that the page wrote. ``is_running``: a task is changing Stash.
+    the settings that the page wrote. ``is_running``: a task is under way, also one that only looks.
     """
 
     version: str
@@ -304,7 +332,8 @@ class Frames:
 @dataclass(frozen=True, slots=True)
 class SettingValue:
     """A setting. ``value`` and ``default`` are JSON text; ``source`` is where it was set, and
-    ``kind`` the form of its value. ``is_editable``: ``change_settings`` takes it.
+    ``kind`` the form of its value. ``is_editable``: ``change_settings`` takes it. ``hides``: other
+    places where it is set, which do not count.
     """
 
     name: str
@@ -314,6 +343,7 @@ class SettingValue:
     default: str
     kind: Literal["text", "number", "switch", "list", "object"]
     is_editable: bool
+    hides: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,12 +361,15 @@ class EndpointValue:
 
 @dataclass(frozen=True, slots=True)
 class SettingsValue:
-    """All settings. ``faults``: what is wrong with them; then ``values`` lacks the faulty ones."""
+    """All settings. ``faults``: what is wrong with them; then ``values`` lacks the faulty ones.
+    ``can_undo``: the last change that the page wrote can be undone.
+    """
 
     revision: int
     values: tuple[SettingValue, ...]
     endpoints: tuple[EndpointValue, ...]
     faults: tuple[str, ...]
+    can_undo: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -410,10 +443,87 @@ class RunList:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundTag:
+    """A tag that a run found in an item. ``spans``: start and end of each, in seconds, and its
+    confidence; an image has none.
+    """
+
+    tag: str
+    spans: tuple[tuple[float, float, float | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ItemChanges:
+    """Changes of an item, made or planned. Markers are counted by their title. The sentences
+    of ``kept_back``, and the names of the last two, are about what stays as it is.
+    """
+
+    tags_added: tuple[str, ...]
+    tags_removed: tuple[str, ...]
+    markers_added: Mapping[str, int]
+    markers_removed: Mapping[str, int]
+    kept_back: tuple[str, ...]
+    stays_off: tuple[str, ...]
+    left_alone: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunItem:
+    """One item of a run. ``error``: cause and remedy. ``calls`` and ``seconds``: of the model.
+    ``undo``: whether the run can be undone on it.
+    """
+
+    kind: ItemKindName
+    id: str
+    title: str
+    outcome: str
+    error: str
+    note: str
+    tags: tuple[FoundTag, ...]
+    change: ItemChanges
+    calls: int
+    seconds: float
+    undo: UndoState
+
+
+@dataclass(frozen=True, slots=True)
+class FailureCause:
+    """A cause of failures, with the number of its items and the first of them."""
+
+    error: str
+    count: int
+    items: tuple[RunItem, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RunReportValue:
-    """A run's report."""
+    """A run's report with one page of its items, those that failed first. ``report``: everything
+    but the items. ``count``: of all items. ``left``: on how many a change can be undone.
+    """
 
     report: Report
+    causes: tuple[FailureCause, ...]
+    items: tuple[RunItem, ...]
+    count: int
+    more: bool
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    """A run's report as a page of HTML that is whole in itself."""
+
+    html: str
+
+
+@dataclass(frozen=True, slots=True)
+class UndoPreview:
+    """Changes that undoing a run would make on one item. ``also``: later runs that are undone on it
+    as well.
+    """
+
+    change: ItemChanges
+    also: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -504,11 +614,14 @@ OPERATIONS: Mapping[str, tuple[type[Any], type[Any]]] = {
     "settings": (Nothing, SettingsValue),
     "change_settings": (ChangeSettingsArguments, SettingsValue),
     "earlier_settings": (EarlierSettingsArguments, EarlierSettingsValue),
+    "undo_settings": (UndoSettingsArguments, SettingsValue),
     "models": (EndpointArguments, Models),
     "check": (CheckArguments, Sections),
     "forecast": (Nothing, Sections),
     "runs": (RunsArguments, RunList),
     "run": (RunArguments, RunReportValue),
+    "run_page": (RunArguments, RunPage),
+    "preview_undo": (RunItemArguments, UndoPreview),
     "tag_results": (Nothing, TagResults),
     "least_sure": (LeastSureArguments, LeastSure),
     "tag_tree": (Nothing, TagTree),

@@ -45,6 +45,14 @@ def _earlier_settings(
     return earlier_settings(context, arguments)
 
 
+def _undo_settings(
+    context: PageContext, arguments: contract.UndoSettingsArguments
+) -> contract.SettingsValue:
+    from haven.pages.settings import undo_settings
+
+    return undo_settings(context, arguments)
+
+
 def _models(context: PageContext, arguments: contract.EndpointArguments) -> contract.Models:
     from haven.pages.endpoints import models
 
@@ -79,6 +87,20 @@ def _run(context: PageContext, arguments: contract.RunArguments) -> contract.Run
     from haven.pages.runs import run
 
     return run(context, arguments)
+
+
+def _run_page(context: PageContext, arguments: contract.RunArguments) -> contract.RunPage:
+    from haven.pages.runs import run_page
+
+    return run_page(context, arguments)
+
+
+def _preview_undo(
+    context: PageContext, arguments: contract.RunItemArguments
+) -> contract.UndoPreview:
+    from haven.pages.runs import preview_undo
+
+    return preview_undo(context, arguments)
 
 
 def _scene(context: PageContext, arguments: contract.ItemArguments) -> contract.ItemEvidence:
@@ -131,11 +153,14 @@ FUNCTIONS: Mapping[str, Callable[[PageContext, Any], Any]] = {
     "settings": _settings,
     "change_settings": _change_settings,
     "earlier_settings": _earlier_settings,
+    "undo_settings": _undo_settings,
     "models": _models,
     "check": _check,
     "forecast": _forecast,
     "runs": _runs,
     "run": _run,
+    "run_page": _run_page,
+    "preview_undo": _preview_undo,
     "tag_results": _tag_results,
     "least_sure": _least_sure,
     "tag_tree": _tag_tree,

@@ -21,12 +21,20 @@ from haven.pages.contract import (
     SettingChange,
     SettingsValue,
     SettingValue,
+    UndoSettingsArguments,
 )
 from haven.pages.errors import BadRequestError, ChangedError
 from haven.pages.forms import parsed
 from haven.settings.layers import page_layer
 from haven.settings.merge import Merged
-from haven.settings.overlay import Overlay, RevisionError, read_overlay, write_overlay
+from haven.settings.overlay import (
+    Overlay,
+    RevisionError,
+    read_before,
+    read_overlay,
+    restore_overlay,
+    write_overlay,
+)
 from haven.settings.settings import Settings
 from haven.settings.stash_tags import TagChoice
 from haven.settings.table import SETTINGS, Setting
@@ -54,7 +62,11 @@ def settings(context: PageContext) -> SettingsValue:
     merged, faults = Settings.with_faults(page, context.data_dir)
     values = tuple(_setting(setting, merged) for setting in SETTINGS.values())
     return SettingsValue(
-        overlay.revision, values, tuple(map(_endpoint, endpoints_of(merged))), faults
+        overlay.revision,
+        values,
+        tuple(map(_endpoint, endpoints_of(merged))),
+        faults,
+        can_undo=read_before(context.data_dir) is not None,
     )
 
 
@@ -77,6 +89,7 @@ def _setting(setting: Setting, merged: Merged) -> SettingValue:
         default=json.dumps(default),
         kind=_KINDS.get(type(default), "object"),
         is_editable=name not in _BY_HAND,
+        hides=tuple(merged.hidden.get(name, ())),
     )
 
 
@@ -139,6 +152,22 @@ def prepared(
     return before, changes
 
 
+def undo_settings(context: PageContext, arguments: UndoSettingsArguments) -> SettingsValue:
+    """Undo the last change that the page wrote. Return all settings after it; once more brings the
+    change back. Raises as ``change_settings`` does.
+    """
+    earlier = read_before(context.data_dir)
+    if earlier is not None:
+        page = context.server.settings
+        _, faults = Settings.with_faults(page, context.data_dir)
+        _check(context, earlier, {}, faults)
+    try:
+        restore_overlay(context.data_dir, arguments.revision)
+    except RevisionError as error:
+        raise ChangedError(_CHANGED) from error
+    return settings(context)
+
+
 _CHANGED = "The settings were changed meanwhile, perhaps in another tab. Look at them again."
 
 
@@ -192,8 +221,9 @@ def _entry(
     change: EndpointChange, stored: Sequence[EndpointConfig], place: str
 ) -> Iterator[tuple[str, Any]]:
     """Yield the settings of one endpoint as the overlay stores them."""
-    for name in ("base_url", "name", "model_id", "weight", "is_fallback", "max_concurrent"):
+    for name in ("base_url", "model_id", "weight", "is_fallback", "max_concurrent"):
         yield name, getattr(change, name)
+    yield "name", _name(change, stored)
     if isinstance(change.key, NewKey):
         yield "api_key", change.key.set
     if change.was is None and change.key == "keep":
@@ -214,6 +244,21 @@ def _entry(
         yield "api_key_env", earlier.api_key_env
     if not has_moved:
         yield "ca_file", earlier.ca_file
+
+
+def _name(change: EndpointChange, stored: Sequence[EndpointConfig]) -> str:
+    """Return the endpoint's name. That of the default is its server's, so it stays behind when the
+    address changes; a name that a person gave moves along.
+    """
+    (default,) = SETTINGS["ENDPOINTS"].default
+    is_moved = change.base_url.rstrip("/") != default["base_url"]
+    is_of_default = (
+        change.was is not None
+        and change.was < len(stored)
+        and stored[change.was].base_url == default["base_url"]
+    )
+    is_left = is_moved and is_of_default and change.name == default["name"]
+    return "" if is_left else change.name
 
 
 def _has_key(endpoint: EndpointConfig) -> bool:

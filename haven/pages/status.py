@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from contextlib import suppress
 from dataclasses import asdict
 
@@ -11,8 +12,8 @@ from haven.pages.contract import QueueSize, RunSummary, Status
 from haven.report.folder import each_entry
 from haven.report.record import Entry
 from haven.settings.overlay import read_overlay
+from haven.setup.files import is_task_under_way
 from haven.stash.errors import StashError
-from haven.stash.journal.runs import is_any_at_work
 from vlm_engine import ConfigError, __version__
 
 _log = logging.getLogger(__name__)
@@ -20,7 +21,7 @@ _QUEUES = ("VLM_TAGME_TAG_NAME", "VLM_UPDATEME_TAG_NAME")
 
 
 def status(context: PageContext) -> Status:
-    """Return the state of the plugin. Raises ``JournalError``."""
+    """Return the state of the plugin."""
     revision = 0
     with suppress(ConfigError):  # the operation ``settings`` says what is wrong
         revision = read_overlay(context.data_dir).revision
@@ -30,7 +31,7 @@ def status(context: PageContext) -> Status:
         revision=revision,
         queued=_queued(context),
         last_run=summary_of(last) if last else None,
-        is_running=is_any_at_work(context.store_path),
+        is_running=is_task_under_way(context.data_dir),
     )
 
 
@@ -50,6 +51,7 @@ def summary_of(entry: Entry) -> RunSummary:
     summary = entry.summary
     return RunSummary(
         stem=entry.stem,
+        run_id=summary.run_id,
         task=summary.task,
         started=summary.started,
         ended=summary.ended,
@@ -57,4 +59,7 @@ def summary_of(entry: Entry) -> RunSummary:
         end_line=summary.end_line,
         error=summary.error,
         has_page=entry.has_page,
+        items=Counter(summary.outcomes) + Counter(summary.images),
+        calls=summary.calls,
+        seconds=summary.seconds,
     )

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from haven.report.markup import GENERATOR
 from haven.report.page import INDEX, index_page, run_page
-from haven.report.record import Entry, Summary, cleaned, read_summary, to_json
+from haven.report.record import Entry, StoredRun, Summary, cleaned, read_summary, to_json
 from haven.report.values import RunReport
 from haven.setup.files import remove_left_over, write_whole
 
@@ -72,19 +70,28 @@ def each_entry(folder: Path) -> Iterator[Entry]:
         _log.debug("The reports in %s cannot be listed: %s", folder, error)
 
 
-def read_report(folder: Path, stem: str) -> dict[str, Any] | None:
-    """Return the JSON of a run's report by the name of its files without the ending.
+def read_run(folder: Path, stem: str) -> StoredRun | None:
+    """Return a run by the name of its files without the ending.
 
-    None for a name that is not one of a run, and for files that are no reports of ours.
+    None for a name that is not one of a run, and for files that are no whole reports of ours.
     """
     path = folder / f"{stem}.json"
     if not _STEM.fullmatch(stem) or _summary(path) is None:
         return None
     try:
-        report = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return StoredRun(path.read_text(encoding="utf-8", errors="replace"))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return report if isinstance(report, dict) else None
+
+
+def read_page(folder: Path, stem: str) -> str | None:
+    """Return the page of a run by the name of its files. None as for ``read_run``."""
+    if not _STEM.fullmatch(stem) or _summary(folder / f"{stem}.json") is None:
+        return None
+    try:
+        return (folder / f"{stem}.html").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
 
 
 def _entries(folder: Path) -> Iterator[Entry]:

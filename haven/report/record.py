@@ -1,7 +1,7 @@
-"""A run as data: cleaned of secrets, written as JSON, and read back for the index.
+"""A run as data: cleaned of secrets, written as JSON, and read back for the index and the pages.
 
 The first line of the JSON holds everything but scenes and images, which follow one to a line. So
-the index is made without reading the files whole.
+the index is made without reading the files whole, and a page of items without parsing the others.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
 from typing import Any
 
-from haven.report.values import ItemGroup, ItemReport, RunReport
+from haven.report.values import ItemGroup, ItemKind, ItemReport, Outcome, RunReport
 from vlm_engine import EndpointStats, QuestionCost, SectionKind, Severity, Span
 
 SCHEMA_VERSION = 1
@@ -23,6 +23,11 @@ _PROGRAM = "Haven VLM Connector"
 _END_OF_TIME = 3e10  # in the year 2920; Windows has no dates after 3000
 _GROUP_CHANGES = ("tags_added", "tags_removed", "kept_back")
 _RARE_GROUP_CHANGES = ("stays_off", "left_alone")
+
+# A quotation mark inside of a text has a backslash before it, so no title looks like this.
+_OUTCOME = re.compile(r'"outcome": "([a-z ]+)"')
+_BETWEEN = '], "images": ['
+_RANK = {Outcome.FAILED.value: 0, Outcome.PARTLY.value: 1, Outcome.GONE.value: 2}
 
 _LONGEST_TEXT = 2000
 _HIDDEN = "***"
@@ -37,7 +42,8 @@ _USER_IN_ADDRESS = re.compile(r"(?<=://)[^/\s@]+@")
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One run as the index lists it. ``outcomes`` counts scenes by outcome, ``images`` images.
+    """One run as the index lists it. ``run_id``: its number in the journal, 0 without one.
+    ``outcomes`` counts scenes by outcome, ``images`` images.
 
     ``seconds``: its model seconds, 0 where they were not counted yet. ``endpoints``: how many were
     checked; ``findings`` counts those of all checks by severity.
@@ -57,6 +63,7 @@ class Summary:
     seconds: float = 0.0
     endpoints: int = 0
     findings: Mapping[str, int] = field(default_factory=dict)
+    run_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +161,7 @@ def to_json(report: RunReport) -> str:
     head = _dump(_head(report)).removesuffix("}")
     scenes = ",\n".join(_dump(_scene(scene)) for scene in report.scenes)
     images = ",\n".join(_dump(_group(group)) for group in report.images)
-    return f'{head}, "scenes": [\n{scenes}\n], "images": [\n{images}\n]}}\n'
+    return f'{head}, "scenes": [\n{scenes}\n{_BETWEEN}\n{images}\n]}}\n'
 
 
 def read_summary(first_line: str) -> Summary | None:
@@ -181,9 +188,67 @@ def read_summary(first_line: str) -> Summary | None:
             seconds=float(head["coverage"].get("seconds", 0.0)),
             endpoints=sum(section["kind"] == SectionKind.ENDPOINT for section in checks),
             findings=_severities(checks),
+            run_id=int(head.get("run_id", 0)),
         )
     except (ValueError, ArithmeticError, TypeError, KeyError, AttributeError, RecursionError):
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredItem:
+    """One item of a stored run. ``data``: what the run's JSON says of it, or of its group."""
+
+    kind: str
+    id: str
+    title: str
+    data: Mapping[str, Any]
+
+
+class StoredRun:
+    """A run that was read back. ``head``: everything but its items.
+
+    ``text`` is that of a whole JSON file. Raises ``ValueError`` for any other, also later, when an
+    item in it is damaged.
+    """
+
+    def __init__(self, text: str) -> None:
+        first, *lines = text.rstrip().split("\n")
+        if _BETWEEN not in lines or lines[-1] != "]}":
+            raise ValueError("the file is not whole")
+        head: dict[str, Any] = json.loads(f"{first}]}}")
+        head.pop("scenes", None)
+        self.head = head
+        place = lines.index(_BETWEEN)
+        self._items: list[tuple[str, str | StoredItem]] = [
+            (found[1] if (found := _OUTCOME.search(line)) else "", line)
+            for line in lines[:place]
+            if line
+        ]
+        for line in filter(None, lines[place + 1 : -1]):
+            group = json.loads(line.rstrip(","))
+            self._items += [
+                (group["outcome"], StoredItem(group["kind"], item_id, title, group))
+                for item_id, title in group["images"]
+            ]
+        self._items.sort(key=lambda item: _RANK.get(item[0], len(_RANK)))
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def items(self, first: int, count: int) -> list[StoredItem]:
+        """Return some of the items, those that failed before the others."""
+        return [_stored(item) for _, item in self._items[first : first + count]]
+
+    def failed(self) -> Iterator[StoredItem]:
+        """Yield the items that failed."""
+        return (_stored(item) for outcome, item in self._items if outcome == Outcome.FAILED)
+
+
+def _stored(item: str | StoredItem) -> StoredItem:
+    if isinstance(item, StoredItem):
+        return item
+    data = json.loads(item.rstrip(","))
+    return StoredItem(ItemKind.SCENE.value, data["scene_id"], data["title"], data)
 
 
 def _counts(outcomes: Mapping[str, int]) -> dict[str, int]:

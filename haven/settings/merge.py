@@ -47,6 +47,8 @@ class Merged:
 
     ``whole``: the last whole configuration of the engine. It overrides the other values of its
     layer and of the layers below. Settings ``above`` it override it.
+    ``hidden``: the places whose value of a setting is not used, by name, the latest first.
+    ``set_by_user``: what any layer but the defaults has.
     ``every_tag``: the tags of all layers, also of layers that another overrides.
     ``chosen``: the tags of Stash that ``choose_tags`` found. They are none of ``values``.
     """
@@ -55,6 +57,8 @@ class Merged:
     origins: dict[str, str] = field(default_factory=dict)
     whole: EngineConfig | None = None
     above: set[str] = field(default_factory=set)
+    hidden: dict[str, list[str]] = field(default_factory=dict)
+    set_by_user: set[str] = field(default_factory=set)
     every_tag: list[str] = field(default_factory=list)
     chosen: ChosenTags = field(default_factory=ChosenTags)
 
@@ -169,10 +173,16 @@ class Merged:
 
 
 def merge(layers: Iterable[tuple[Layer, Mapping[str, Any]]]) -> Merged:
-    """Return all layers, the lowest first, each with its parsed values, as one."""
+    """Return all layers, the lowest first, each with its parsed values, as one. The first holds the
+    defaults, which hide nothing.
+    """
     merged = Merged()
-    for layer, parsed in layers:
+    for number, (layer, parsed) in enumerate(layers):
         values = dict(parsed)
+        for name in values if number > 1 else ():
+            if (place := merged.origins.get(name)) and name in merged.set_by_user:
+                merged.hidden.setdefault(name, []).insert(0, place)
+        merged.set_by_user |= values.keys() if number else set()
         merged.origins.update({name: layer.origin(name) for name in values})
         merged.above |= values.keys()
         if whole := values.get(_WHOLE):

@@ -1,6 +1,7 @@
 """The overlay: settings that the plugin itself writes, in ``settings.json`` of its data folder.
 
-It lies between the local file, which only a user edits, and Stash's page. All functions block.
+It lies between the local file, which only a user edits, and Stash's page. A file beside it holds
+the overlay before its last change. All functions block.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from vlm_engine import ConfigError
 if TYPE_CHECKING:
     from haven.settings.layers import Layer
 
-FILE = "settings.json"
+FILE, BEFORE = "settings.json", "settings.before.json"
 _FOLDER = "the data folder"
 _OF_OWNER = 0o600  # it may hold API keys
 _WAIT_S, _ATTEMPT_S = 10.0, 0.02
@@ -44,14 +45,25 @@ def read_overlay(folder: Path) -> Overlay:
 
     Raise ``ConfigError`` that names the file, for one that cannot be read or has another form.
     """
-    path = folder / FILE
+    return _read(folder / FILE)
+
+
+def read_before(folder: Path) -> Overlay | None:
+    """Return the overlay as it was before its last change, or None where that is not known."""
+    try:
+        return _read(folder / BEFORE) if (folder / BEFORE).exists() else None
+    except ConfigError:
+        return None
+
+
+def _read(path: Path) -> Overlay:
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
         return Overlay(0, {})
     except OSError as error:
         raise ConfigError(
-            f"{FILE}: cannot be read ({error.strerror or error}); let Stash's user read {path}"
+            f"{path.name}: cannot be read ({error.strerror or error}); let Stash's user read {path}"
         ) from error
     except (ValueError, RecursionError) as error:
         raise _damaged(path, f"is no JSON ({error})") from error
@@ -79,18 +91,40 @@ def write_overlay(folder: Path, changes: Mapping[str, Any], revision: int) -> Ov
     if faults:
         raise ConfigError("\n".join(faults))
     with _written_by_one(folder):
-        before = read_overlay(folder)
-        if before.revision != revision:
-            raise RevisionError(
-                f"{FILE}: was written since (revision {before.revision}, expected {revision}); "
-                "read it again and repeat the change"
-            )
+        before = _expected(folder, revision)
         merged = {**before.settings, **changes}
-        after = Overlay(
-            revision + 1, {name: value for name, value in merged.items() if value is not None}
+        settings = {name: value for name, value in merged.items() if value is not None}
+        return _replace(folder, before, Overlay(revision + 1, settings))
+
+
+def restore_overlay(folder: Path, revision: int) -> Overlay:
+    """Bring the overlay back to before its last change, and return it with a revision one higher.
+    Once more brings the change back.
+
+    ``revision``: of the overlay whose last change that is. Raise as ``write_overlay`` does, and
+    ``ConfigError`` where nothing is known from before.
+    """
+    with _written_by_one(folder):
+        current, earlier = _expected(folder, revision), read_before(folder)
+        if earlier is None:
+            raise ConfigError(f"{FILE}: what it was before its last change is not known")
+        return _replace(folder, current, Overlay(revision + 1, earlier.settings))
+
+
+def _expected(folder: Path, revision: int) -> Overlay:
+    overlay = read_overlay(folder)
+    if overlay.revision != revision:
+        raise RevisionError(
+            f"{FILE}: was written since (revision {overlay.revision}, expected {revision}); "
+            "read it again and repeat the change"
         )
-        remove_left_over(folder)
-        write_whole(folder / FILE, _as_json(after), mode=_OF_OWNER)
+    return overlay
+
+
+def _replace(folder: Path, before: Overlay, after: Overlay) -> Overlay:
+    remove_left_over(folder)
+    for name, overlay in ((BEFORE, before), (FILE, after)):
+        write_whole(folder / name, _as_json(overlay), mode=_OF_OWNER)
     return after
 
 

@@ -378,6 +378,14 @@ class Options(SettingsGroup):
     create_markers: bool = True
     """False: only tag the scenes, make no markers."""
 
+    marker_previews: bool = False
+    """True: when a run ends well, Stash makes previews of its new markers, in a job of its own:
+    short videos, and with later versions of Stash still and moving pictures too."""
+
+    run_in_custom_field: bool = False
+    """True: each scene and image that a run changes gets the run's number in the custom field
+    haven_vlm, which Stash shows and can filter by. Stash 0.31 or later has custom fields."""
+
     image_galleries: bool = True
     """Tag Images also takes all images of the galleries that carry the tag VLM_TagMe. A gallery
     loses that tag when all its images are done."""

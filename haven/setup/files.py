@@ -8,13 +8,15 @@ import re
 import sys
 import time
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 _log = logging.getLogger(__name__)
 _PART = re.compile(r"\.haven-(report-)?[0-9a-f]{32}\.part")
 _LEFT_OVER_S = 3600.0
+_TASK = "task-*.lock"
 
 
 def write_whole(path: Path, text: str, *, mode: int = 0o666) -> None:
@@ -50,6 +52,32 @@ def try_lock(file: IO[bytes]) -> bool:
     Closing the file, and the end of the process, release it.
     """
     return _try_lock(file)
+
+
+@contextmanager
+def task_under_way(folder: Path) -> Iterator[None]:
+    """Tell other processes that a task is under way, until the block ends or the process does."""
+    for path in folder.glob(_TASK):
+        if not _is_locked(path):
+            path.unlink(missing_ok=True)  # its process was killed
+    path = folder / _TASK.replace("*", uuid.uuid4().hex)
+    with path.open("ab") as file:
+        try_lock(file)
+        yield
+    path.unlink(missing_ok=True)
+
+
+def is_task_under_way(folder: Path) -> bool:
+    """Return True if some process carries out a task, also one that only looks."""
+    return any(map(_is_locked, folder.glob(_TASK)))
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        with path.open("r+b") as file:  # which makes no file if it has just gone
+            return not try_lock(file)
+    except OSError:
+        return False
 
 
 if sys.platform == "win32":

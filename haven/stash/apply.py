@@ -11,7 +11,7 @@ from typing import TypeAlias, TypeVar
 
 from haven.items import ItemChange, ItemRef
 from haven.stash.changes import ChangePlan
-from haven.stash.errors import ItemGoneError, StashError, StashQueryError
+from haven.stash.errors import ApplyError, ItemGoneError, StashError, StashQueryError
 from haven.stash.evidence import Evidence
 from haven.stash.journal import Journal, OpenPlan
 from haven.stash.plan import (
@@ -24,11 +24,11 @@ from haven.stash.plan import (
     plan_results,
     renamed,
 )
-from haven.stash.reading import read_items
+from haven.stash.reading import read_item, read_items
 from haven.stash.recover import disown_what_changed, follow_files, known_of
 from haven.stash.tags import AT_ONCE, TagCache, Tagging
 from haven.stash.transport import StashClient
-from haven.stash.undo import plan_undo, with_current_ids
+from haven.stash.undo import plan_undo, with_current_ids, without_changed
 from haven.stash.values import Fate, ItemSnapshot, Recovered, Tag, tag_key
 from haven.stash.writing import Writing
 
@@ -95,7 +95,8 @@ class ItemWriter:
                 self._journal.store_evidence(item, evidence[item.ref])
             if info is None:
                 return plan_release(item, known, options)
-            return plan_results(item, info, known_of(self._journal, item), known, options)
+            planned = plan_results(item, info, known_of(self._journal, item), known, options)
+            return planned.marked(str(run_id), item) if options.marks_run else planned
 
         return self.change(run_id, found, plan)
 
@@ -130,22 +131,44 @@ class ItemWriter:
 
     def remove(self, run_id: int, items: Iterable[ItemRef]) -> dict[ItemRef, Fate]:
         """Remove what the plugin made, as far as it is as the plugin left it."""
+
+        def plan(item: ItemSnapshot) -> ChangePlan:
+            removal = plan_removal(item, known_of(self._journal, item))
+            is_ours = self._journal.runs.has_number(item.run_mark)
+            return removal.marked("", item) if is_ours else removal
+
         with self._journal.only_writer():
-            return self.change(
-                run_id, items, lambda item: plan_removal(item, known_of(self._journal, item))
-            )
+            return self.change(run_id, items, plan)
 
     def undo(self, run_id: int, numbers: Iterable[int]) -> dict[int, Fate]:
         """Undo each of these plans, in this order. What people changed since stays, and is
-        reported.
+        reported. After a failure the item's other plans share its fate: they come before it.
         """
         fates: dict[int, Fate] = {}
+        failed: dict[ItemRef, Fate] = {}
         with self._journal.only_writer():
             for batch in _batches(numbers, self._journal.item_of):
-                fates |= self._undo(
-                    run_id, {self._journal.item_of(number): number for number in batch}
-                )
+                plans = {self._journal.item_of(number): number for number in batch}
+                fates |= {number: failed[item] for item, number in plans.items() if item in failed}
+                left = {item: number for item, number in plans.items() if item not in failed}
+                fates |= self._undo(run_id, left) if left else {}
+                failed |= {
+                    item: fates[number]
+                    for item, number in left.items()
+                    if isinstance(fates[number], ApplyError)
+                }
         return fates
+
+    def preview_undo(self, ref: ItemRef, numbers: Sequence[int]) -> ItemChange:
+        """Return what undoing these plans of one item, latest first, would change. Write nothing.
+
+        Raises ``ItemGoneError``.
+        """
+        item = read_item(self._client, ref)
+        facts, owned = self._journal.facts_of_all(numbers), known_of(self._journal, item)
+        facts = with_current_ids(facts, self._tags.by_id(facts.put_back_ids))
+        plan, kept_back = plan_undo(item, without_changed(facts, item, owned), owned)
+        return replace(plan.summary(), kept_back=kept_back)
 
     def _undo(self, run_id: int, plans: Mapping[ItemRef, int]) -> dict[int, Fate]:
         kept_back: dict[ItemRef, tuple[str, ...]] = {}

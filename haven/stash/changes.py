@@ -372,6 +372,8 @@ class ChangePlan:
     ``stays_off`` and ``left_alone``: as in ``ItemChange``. Ids are empty if a plan has no such tag.
     ``move``: markers that get other times. ``judgement``: the journal's number of the judgement
     that the plan carries out, or 0; then the markers that it creates are a person's.
+    ``run_mark``: what the item's custom field for the run is to hold, "" for no such field, None to
+    leave it; ``run_mark_before``: what it held when the plan was made.
     """
 
     item: ItemRef
@@ -394,12 +396,23 @@ class ChangePlan:
     left_alone: tuple[str, ...] = ()
     move: tuple[MarkerMove, ...] = ()
     judgement: int = 0
+    run_mark: str | None = None
+    run_mark_before: str = ""
 
     @property
     def is_empty(self) -> bool:
         """True if there is nothing to write."""
         adds = self.add or self.create or self.move
-        return not (adds or self.destroy or self.remove or self.release)
+        marks = self.run_mark is not None and self.run_mark != self.run_mark_before
+        return not (adds or self.destroy or self.remove or self.release or marks)
+
+    def marked(self, run_mark: str, item: ItemSnapshot) -> ChangePlan:
+        """Return the plan that also puts this into the custom field of ``item`` for the run, if
+        Stash has such fields and there is anything to write.
+        """
+        if item.run_mark is None or self.is_empty:
+            return self
+        return replace(self, run_mark=run_mark, run_mark_before=item.run_mark)
 
     @property
     def tags(self) -> tuple[PlannedTag, ...]:

@@ -7,18 +7,19 @@ one worker thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from haven.items import ItemKind, ItemRef
+from haven.items import ItemChange, ItemKind, ItemRef
 from haven.settings.settings import TagNames
 from haven.stash import reading, server
 from haven.stash.apply import ItemWriter
 from haven.stash.evidence import Evidence
 from haven.stash.journal import Journal
 from haven.stash.plan import PlanOptions, TagInfo
+from haven.stash.previews import queue_previews
 from haven.stash.stream import SceneStream
 from haven.stash.tags import TagCache
 from haven.stash.transport import StashClient
@@ -50,6 +51,7 @@ class MediaHandler:
     ``tag_ids``: the ids of those that were chosen from Stash's tree, by their names in Stash. They
     are followed when they are renamed.
     ``bring_back``: add again what people removed and is found.
+    ``marks_run``: put the run's number into a custom field, where Stash has those.
 
     Methods that write return the fate of each item: its change, or the error that prevented it
     (``ItemGoneError`` when the item has vanished, ``ApplyError`` when something could not be
@@ -67,6 +69,7 @@ class MediaHandler:
         tag_list: Mapping[str, str] | None = None,
         tag_ids: Mapping[str, str] | None = None,
         bring_back: bool = False,
+        marks_run: bool = False,
     ) -> None:
         self._client = (
             connection if isinstance(connection, StashClient) else StashClient(connection)
@@ -75,7 +78,11 @@ class MediaHandler:
         self._vr_tag = vr_tag
         ids = tag_ids or {}
         self._options = PlanOptions(
-            names, tag_list=tag_list, tag_ids=frozenset(ids.values()), bring_back=bring_back
+            names,
+            tag_list=tag_list,
+            tag_ids=frozenset(ids.values()),
+            bring_back=bring_back,
+            marks_run=marks_run,
         )
         self._tags = TagCache(self._client, names, ids)
         self._journal = Journal(journal_path)
@@ -306,15 +313,29 @@ class MediaHandler:
         """Return the latest run that changed something in Stash and is not undone yet."""
         return self._journal.runs.last_undoable()
 
-    def is_at_work(self, run: Run) -> bool:
-        """Return True if the process that carries the run out is still alive."""
-        return self._journal.runs.is_at_work(run.id)
+    def run(self, run_id: int) -> Run | None:
+        """Return a run by its number, or None."""
+        return self._journal.runs.find(run_id)
 
-    def changes_to_undo(self, run: Run) -> tuple[PastChange, ...]:
-        """Return every change of a run that is not undone yet, in the order in which to undo
-        them.
+    def last_runs_of(self, items: Iterable[ItemRef]) -> dict[ItemRef, int]:
+        """Return the latest run that changed each item and is not undone there. Items without one
+        are left out.
         """
-        return self._journal.plans_to_undo(run.id)
+        return self._journal.last_runs_of(items)
+
+    def is_at_work(self, run_id: int) -> bool:
+        """Return True if the process that carries the run out is still alive."""
+        return self._journal.runs.is_at_work(run_id)
+
+    def changes_to_undo(
+        self, run_id: int, items: Collection[ItemRef] | None = None
+    ) -> tuple[PastChange, ...]:
+        """Return every change to undo so that the items of a run, or only ``items`` of them, are as
+        they were before it, in the order in which to undo them.
+
+        Changes that later runs made on the same items are among them.
+        """
+        return self._journal.plans_to_undo(run_id, items)
 
     def undo_changes(self, run_id: int, changes: Iterable[int]) -> dict[int, Fate]:
         """Undo changes of an earlier run, by their numbers and in this order, on behalf of the run
@@ -324,15 +345,33 @@ class MediaHandler:
         """
         return self._writer.undo(run_id, changes)
 
-    def finish_undo(self, run: Run) -> tuple[str, ...]:
-        """Mark a run as undone and delete the tags that it made in Stash. Return why each one that
-        stays does.
+    def preview_undo(self, run_id: int, item: ItemRef) -> ItemChange:
+        """Return what undoing a run on one item would change, later runs on it included. Write
+        nothing. Raises ``ItemGoneError``.
         """
-        reasons = self._writer.destroy_new_tags(run.id)
-        self._journal.runs.mark_undone(run.id)
+        changes = self._journal.plans_to_undo(run_id, [item])
+        numbers = [change.number for change in changes]
+        return self._writer.preview_undo(item, numbers) if numbers else ItemChange()
+
+    def finish_undo(self, run_id: int) -> tuple[str, ...]:
+        """Mark a run as undone and delete the tags that it made in Stash, if nothing of it is left
+        to undo. Return why each tag that stays does.
+        """
+        if any(self._journal.changed_items(run_id).values()):
+            return ()
+        reasons = self._writer.destroy_new_tags(run_id)
+        self._journal.runs.mark_undone(run_id)
         return reasons
 
     # Stash itself.
+
+    def queue_previews(self, run_id: int) -> int:
+        """Have Stash make previews of the markers of a run, in jobs of its own. Return the number
+        of markers.
+
+        Raises ``StashVersionError`` for a Stash that cannot make them for chosen markers.
+        """
+        return queue_previews(self._client, self._journal.markers_of_run(run_id))
 
     def others_wait(self) -> bool:
         """Return True if a job is waiting in Stash's queue."""

@@ -54,7 +54,8 @@ class PlanOptions:
     What was made for other tags is left alone. None: the list is unknown, and everything may be
     changed.
     ``tag_ids``: the ids of tags of the list that are known by id, whatever their names were.
-    ``bring_back``: add again what people took off.
+    ``bring_back``: add again what people took off. ``marks_run``: put the run's number into a
+    custom field.
     """
 
     names: TagNames
@@ -63,6 +64,7 @@ class PlanOptions:
     tag_list: Mapping[str, str] | None = None
     tag_ids: frozenset[str] = frozenset()
     bring_back: bool = False
+    marks_run: bool = False
 
 
 def content_tags(info: TagInfo) -> tuple[str, ...]:

@@ -27,6 +27,8 @@ from haven.stash.values import (
 )
 
 PAGE = 1000
+RUN_FIELD = "haven_vlm"
+"""The custom field of a scene or image that names the last run which changed it."""
 _COUNTS_AT_ONCE = 25
 # Stash has some of these down as videos: those that ffmpeg reads with a video's decoder.
 _PICTURES = frozenset(
@@ -152,10 +154,11 @@ def read_items(client: StashClient, items: Iterable[ItemRef]) -> dict[ItemRef, I
     by_kind: dict[ItemKind, list[str]] = {}
     for item in items:
         by_kind.setdefault(item.kind, []).append(item.id)
+    readings = _MARKED_SNAPSHOTS if client.has_custom_fields else _SNAPSHOTS
     return {
         item.ref: item
         for kind, ids in by_kind.items()
-        for item in _read(client, _SNAPSHOTS[kind], ids)
+        for item in _read(client, readings[kind], ids)
     }
 
 
@@ -339,12 +342,14 @@ def seconds_of(time: str | None) -> float:
 
 
 def _snapshot(kind: ItemKind, data: Mapping[str, Any]) -> ItemSnapshot:
+    custom = data.get("custom_fields")
     return ItemSnapshot(
         ItemRef(kind, str(data["id"])),
         _tags(data),
         tuple(_marker(marker) for marker in data.get("scene_markers", ())),
         seconds_of(data["created_at"]),
         tuple(_named_fingerprints(data, _FINGERPRINTS.get(kind, ""))),
+        None if custom is None else str(custom.get(RUN_FIELD, "")),
     )
 
 
@@ -406,6 +411,13 @@ _SNAPSHOTS: Mapping[ItemKind, Reading[ItemSnapshot]] = {
         value=partial(_snapshot, kind),
     )
     for kind, reading in _READINGS.items()
+}
+# Galleries are left out: their tags follow from their images.
+_MARKED_SNAPSHOTS = {
+    kind: reading
+    if kind is ItemKind.GALLERY
+    else replace(reading, fields=f"{reading.fields} custom_fields")
+    for kind, reading in _SNAPSHOTS.items()
 }
 
 

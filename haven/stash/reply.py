@@ -105,8 +105,8 @@ def _or_null(kind: _Kind) -> _Kind:
 _FIELDS: Mapping[str, _Kind] = {
     field: kind
     for kind, fields in (
-        (_ID, "id"),
-        (_TEXT, "name path type value status __typename"),
+        (_ID, "id metadataGenerate"),
+        (_TEXT, "name path type value status __typename videoFileNamingAlgorithm"),
         (_or_null(_TEXT), "title version workingDir apiKey pluginsPath generatedPath"),
         (_NUMBER, "seconds duration"),
         (_or_null(_NUMBER), "end_seconds"),
@@ -117,7 +117,7 @@ _FIELDS: Mapping[str, _Kind] = {
         (_OBJECT, "findScenes findImages findGalleries findTags tagCreate primary_tag"),
         (_OBJECT, "systemStatus configuration general"),
         (_or_null(_OBJECT), "findScene findImage findGallery findTag zip_file folder"),
-        (_or_null(_OBJECT), "marker file plugins ui"),
+        (_or_null(_OBJECT), "marker scene image file generate plugins ui custom_fields"),
         (_OBJECTS, "scenes images galleries tags parents children scene_markers"),
         (_OBJECTS, "files visual_files fingerprints stashes"),
         (_or_null(_OBJECTS), "fields inputFields jobQueue"),
@@ -133,7 +133,7 @@ _ALIASES = (
     (re.compile(r"c\d+"), _OBJECT),  # counts, several in one request
     (re.compile(r"m\d+"), _or_null(_OBJECT)),  # markers, several in one request
 )
-_OPAQUE = frozenset({"plugins", "ui"})
+_OPAQUE = frozenset({"plugins", "ui", "custom_fields"})
 """Data of people and of other plugins, in which any field may occur."""
 _SECRET = frozenset({"apiKey"})
 

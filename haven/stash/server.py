@@ -24,6 +24,8 @@ _HANDSHAKE = """query Handshake($ids: [ID!]) {
     ui
   }
   marker: __type(name: "SceneMarkerCreateInput") { inputFields { name } }
+  scene: __type(name: "SceneUpdateInput") { inputFields { name } }
+  image: __type(name: "ImageUpdateInput") { inputFields { name } }
 }"""
 _IMAGES = """query ImageSupport {
   file: __type(name: "ImageFile") { fields { name } } version { version }
@@ -42,6 +44,9 @@ def handshake(client: StashClient, plugin_id: str) -> ServerInfo:
     data = client.ask(_HANDSHAKE, {"ids": [plugin_id]})
     version = str(data["version"].get("version") or "of unknown version")
     _check(data, version)
+    client.has_custom_fields = all(
+        "custom_fields" in _input_fields(data, kind) for kind in ("scene", "image")
+    )
     configuration = data["configuration"]
     general = configuration["general"]
     if general.get("apiKey"):
@@ -81,12 +86,16 @@ def _check(data: dict[str, Any], version: str) -> None:
         raise StashVersionError(
             f"Stash is not ready ({status}): finish its set-up or migration in the browser first"
         )
-    fields = {field["name"] for field in (data.get("marker") or {}).get("inputFields") or []}
-    if "end_seconds" not in fields:
+    if "end_seconds" not in _input_fields(data, "marker"):
         raise StashVersionError(
             f"this Stash ({version}) knows no end time of markers: Stash {OLDEST} or later "
             "is needed"
         )
+
+
+def _input_fields(data: dict[str, Any], alias: str) -> set[str]:
+    """Return the names of the fields of an input type; none if Stash has no such type."""
+    return {str(field["name"]) for field in (data.get(alias) or {}).get("inputFields") or ()}
 
 
 _QUEUE = "query Jobs { jobQueue { id status } }"

@@ -15,7 +15,7 @@ from haven.settings.settings import TagNames
 from haven.stash.changes import PlannedTag
 from haven.stash.errors import StashError, StashLockedError, StashQueryError, TagClashError
 from haven.stash.journal import Journal, OpenPlan
-from haven.stash.reading import tag_of
+from haven.stash.reading import RUN_FIELD, tag_of
 from haven.stash.transport import StashClient
 from haven.stash.values import Tag, same_making, tag_key
 
@@ -276,10 +276,14 @@ _MARGIN = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Tags to add to, or remove from, all of these items."""
+    """Tags to add to, or remove from, all of these items.
+
+    ``run_mark``: what their custom field for the run gets, "" to remove it, None to leave it.
+    """
 
     ids: tuple[str, ...]
     tag_ids: tuple[str, ...]
+    run_mark: str | None = None
 
 
 def batches(wanted: Mapping[str, Iterable[str]], last: str = "") -> tuple[Batch, ...]:
@@ -345,7 +349,13 @@ class Tagging:
         document = f"""mutation Tag{noun}($input: Bulk{noun}UpdateInput!) {{
   bulk{noun}Update(input: $input) {{ id }}
 }}"""
-        change = {"ids": list(batch.ids), "tag_ids": {"mode": mode, "ids": list(batch.tag_ids)}}
+        change: dict[str, object] = {"ids": list(batch.ids)}
+        if batch.tag_ids:
+            change["tag_ids"] = {"mode": mode, "ids": list(batch.tag_ids)}
+        if batch.run_mark:
+            change["custom_fields"] = {"partial": {RUN_FIELD: batch.run_mark}}
+        elif batch.run_mark is not None:
+            change["custom_fields"] = {"remove": [RUN_FIELD]}
         started = time.monotonic()
         self._client.ask(document, {"input": change}, work_s=_MARGIN * self._item_s * count)
         self._item_s = (time.monotonic() - started) / count

@@ -102,6 +102,8 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
         self._retry = retry or RetryPolicy()
         self._sleep = sleep
         self._has_connected = False
+        self.has_custom_fields = False
+        """Whether this Stash has custom fields of scenes and images. The handshake finds out."""
         cookie = connection.get("SessionCookie")
         cookie = cookie if isinstance(cookie, Mapping) else {}
         self._cookie_name = str(cookie.get("Name") or "session")

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from haven.stash.changes import ChangePlan, Owned, OwnedMarker, OwnedTag, PlannedMarker, PlannedTag
 from haven.stash.journal import PlanFacts
-from haven.stash.plan import judged_as, stands_for
+from haven.stash.plan import is_owned, judged_as, stands_for
 from haven.stash.values import ItemSnapshot, Marker, Tag, same_making
 
 
@@ -43,6 +43,21 @@ def with_current_ids(facts: PlanFacts, tags: Mapping[str, Tag]) -> PlanFacts:
         taken_markers=tuple(map(current_marker, facts.taken_markers)),
         taken_tags=current_tags(facts.taken_tags),
         released=current_tags(facts.released),
+    )
+
+
+def without_changed(facts: PlanFacts, item: ItemSnapshot, owned: Owned) -> PlanFacts:
+    """Return ``facts`` where what people changed since is lost, which the journal notes at the next
+    change only.
+    """
+    made = [marker.id for marker in item.markers if is_owned(marker, owned)]
+    put = [tag.id for tag in facts.put if tag.id in owned.tags]
+    return replace(
+        facts,
+        made=tuple(one for one in facts.made if one.id in made),
+        lost_markers=(*facts.lost_markers, *(one for one in facts.made if one.id not in made)),
+        put=tuple(tag for tag in facts.put if tag.id in put),
+        lost_tags=(*facts.lost_tags, *(tag for tag in facts.put if tag.id not in put)),
     )
 
 
@@ -87,6 +102,8 @@ def plan_undo(
         ),
         undoes=facts.plan_id,
     )
+    if facts.run_mark is not None and item.run_mark == facts.run_mark:  # else it is a person's
+        plan = replace(plan, run_mark=facts.run_mark_before, run_mark_before=facts.run_mark)
     lost = [_lost_marker(marker, present) for marker in facts.lost_markers]
     return plan, (*lost, *in_the_way, *(_lost_tag(tag, item) for tag in facts.lost_tags))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self, TypeAlias, TypeVar
@@ -131,6 +132,7 @@ class ItemSnapshot:
 
     ``created_s``: when Stash first saw the item, by its own clock, in seconds since 1970.
     ``files``: the fingerprints of its files, the primary one first, as "oshash:…" or "md5:…".
+    ``run_mark``: its custom field that names a run, "" without; None if Stash has no such fields.
     """
 
     ref: ItemRef
@@ -138,6 +140,7 @@ class ItemSnapshot:
     markers: tuple[Marker, ...] = ()
     created_s: float = 0.0
     files: tuple[str, ...] = ()
+    run_mark: str | None = None
 
     @property
     def file(self) -> str:
@@ -248,7 +251,7 @@ def change_of(fates: Mapping[_Key, Fate]) -> ItemChange:
 @dataclass(frozen=True, slots=True)
 class Run:
     """One run in the journal. ``started`` is in seconds since the epoch; ``outcome`` is empty until
-    it ends.
+    it ends. ``is_undone``: all of it. ``can_be_undone``: it is neither an undoing nor decisions.
     """
 
     id: int
@@ -256,14 +259,21 @@ class Run:
     started: float
     pid: int
     outcome: str
+    is_undone: bool = False
+    can_be_undone: bool = True
+
+    def __str__(self) -> str:
+        started = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.started))
+        return f"Run {self.id} ({self.task}, {started})"
 
 
 @dataclass(frozen=True, slots=True)
 class PastChange:
-    """One change of an earlier run: its number in the journal, and the changed item."""
+    """One change of an earlier run: its number in the journal, the changed item, and the run."""
 
     number: int
     item: ItemRef
+    run_id: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ from haven.stash.recover import (
     left_to_move,
     taken_off_since,
 )
-from haven.stash.tags import Failures, PlanTags, TagCache, Tagging, batches
+from haven.stash.tags import Batch, Failures, PlanTags, TagCache, Tagging, batches
 from haven.stash.transport import StashClient
 from haven.stash.values import Tag, same_making, tag_key
 
@@ -47,7 +47,8 @@ class _Work:
     """One plan and its progress.
 
     ``present``: the tags that its item is known to have. ``taken_off``: those that the plan had
-    added and a person removed. ``adopted``: see ``carry_on``.
+    added and a person removed. ``adopted``: see ``carry_on``. ``run_mark``: what is left to put
+    into the custom field for the run, None for nothing.
     """
 
     opened: OpenPlan
@@ -56,6 +57,7 @@ class _Work:
     to_move: tuple[MarkerMove, ...] = ()
     taken_off: tuple[PlannedTag, ...] = ()
     adopted: Adopted = field(default_factory=lambda: Adopted((), ()))
+    run_mark: str | None = None
     causes: list[StashError] = field(default_factory=list)
     is_gone: bool = False
 
@@ -86,7 +88,13 @@ class Writing:
         self._tags = PlanTags(tags, journal)
         self._journal = journal
         self._works = [
-            _Work(one, frozenset(one.plan.before_tag_ids), one.plan.create, one.plan.move)
+            _Work(
+                one,
+                frozenset(one.plan.before_tag_ids),
+                one.plan.create,
+                one.plan.move,
+                run_mark=one.plan.run_mark,
+            )
             for one in opened
         ]
         self._keeps_queued = False
@@ -124,11 +132,14 @@ class Writing:
                 work.to_move = left_to_move(work.opened, item)
                 work.taken_off = taken_off_since(self._journal, work.opened)
                 work.present = item.tag_ids
+                if item.run_mark != work.plan.run_mark_before:
+                    work.run_mark = None  # it is there already, or a person changed it
 
     def _finish(self) -> dict[int, StashError]:
         self._create_markers()
         self._move_markers()
         self._add_tags([work for work in self._left() if self._tags_to_add(work)])
+        self._mark([work for work in self._left() if not work.causes])
         self._remove_obsolete([work for work in self._left() if not work.causes])
         self._note_failed()
         return self._close()
@@ -176,6 +187,19 @@ class Writing:
             for work in works:
                 self._journal.note(work.opened, ADDING, "begun")
         self._change_tags(_ADD, works, self._tags_to_add)
+
+    def _mark(self, works: Sequence[_Work]) -> None:
+        """Fill the custom field of the items that got no tag in whose request it could be."""
+        by_mark: dict[str, list[_Work]] = {}
+        for work in works:
+            if work.run_mark is not None:
+                by_mark.setdefault(work.run_mark, []).append(work)
+        for mark, some in by_mark.items():
+            by_id = {work.plan.item.id: work for work in some}
+            batch = Batch(tuple(by_id), (), mark)
+            for sent, error in self._tagging.change(self._kind, _ADD, batch, halving=True):
+                if error:
+                    self._fail_each("mark the run", {by_id[one]: error for one in sent.ids})
 
     def _remove_obsolete(self, works: Sequence[_Work]) -> None:
         """Remove what is obsolete, which comes last. Note first that this begins."""
@@ -247,9 +271,9 @@ class Writing:
             ids = tuple(one for one in batch.ids if by_id[one] not in refused)
             if not ids:
                 continue
-            for sent, error in self._tagging.change(
-                self._kind, mode, replace(batch, ids=ids), halving=halving
-            ):
+            marks = {by_id[one].run_mark for one in ids} if mode == _ADD else set()
+            whole = replace(batch, ids=ids, run_mark=marks.pop() if len(marks) == 1 else None)
+            for sent, error in self._tagging.change(self._kind, mode, whole, halving=halving):
                 if error:
                     refused |= {by_id[one]: error for one in sent.ids}
                 else:
@@ -258,6 +282,9 @@ class Writing:
                         for one in sent.ids
                     }
                     self._note_tags(mode, changed)
+                    if whole.run_mark is not None:
+                        for one in sent.ids:
+                            by_id[one].run_mark = None
         return refused
 
     def _without_vanished(self, mode: str, works: Sequence[_Work]) -> list[_Work]:
@@ -336,11 +363,10 @@ def _last(mode: str, works: Iterable[_Work]) -> str:
 
 
 def _not_applied(work: _Work) -> ApplyError:
-    content, remedy = (
-        ("results", "it stays queued")
-        if work.plan.queue_tag_id
-        else ("changes", "start the task again")
-    )
+    plan = work.plan
+    content = "results" if plan.queue_tag_id else "changes"
+    is_queued = plan.queue_tag_id in plan.before_tag_ids
+    remedy = "it stays queued" if is_queued else "start the task again"
     return ApplyError(
-        f"the {content} of {work.plan.item} are not wholly in Stash, so {remedy}", work.causes
+        f"the {content} of {plan.item} are not wholly in Stash, so {remedy}", work.causes
     )

@@ -191,7 +191,7 @@ class Batch(Generic[ItemT, ResultT]):
         self._all_begun = False
         self._outcomes: Counter[Outcome] = Counter()
         self._broken_by: Exception | None = None
-        self._failures = FailureStreak()
+        self._failures = FailureStreak("stays queued" if context.still_queued else "is not tried")
 
     async def run(self) -> str:
         """Work until nothing is left or the time slice is over, and return the end line.

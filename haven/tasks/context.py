@@ -16,7 +16,15 @@ from haven.report import End, ItemGroup, ItemKind, ItemReport, Outcome, RunRepor
 from haven.settings.settings import Settings
 from haven.stash.handler import MediaHandler
 from haven.stash.values import Recovered, ServerInfo
-from haven.tasks.selection import EXCEPT_TAGS, GALLERIES, IMAGES, SCENES, Selection, selected
+from haven.tasks.selection import (
+    EXCEPT_TAGS,
+    GALLERIES,
+    IMAGES,
+    RUN,
+    SCENES,
+    Selection,
+    selected,
+)
 from vlm_engine import ConfigError, Coverage, EndpointStats, Section, StyleComparison
 
 _log = logging.getLogger(__name__)
@@ -32,7 +40,7 @@ style that is best is set.
 """
 OWN_ARGUMENTS = (
     *(CONTINUES, FIRST_LEFT, BRING_BACK, FRAMES, WRITE),
-    *(SCENES, IMAGES, GALLERIES, EXCEPT_TAGS),
+    *(SCENES, IMAGES, GALLERIES, EXCEPT_TAGS, RUN),
 )
 _YES = frozenset(("yes", "true", "on", "1"))
 _NO = frozenset(("", "no", "false", "off", "0"))
@@ -214,4 +222,4 @@ class TaskContext:
 def _describe(recovered: Recovered) -> str:
     if recovered.gone:
         return "it is no longer in Stash"
-    return "that is complete now" if recovered.finished else f"it stays queued: {recovered.reason}"
+    return "that is complete now" if recovered.finished else recovered.reason

@@ -39,9 +39,13 @@ ENDS_THE_BATCH = (
 
 
 class FailureStreak:
-    """Count of failures by cause since the last success: two endpoints may fail alternately."""
+    """Count of failures by cause since the last success: two endpoints may fail alternately.
 
-    def __init__(self) -> None:
+    ``rest``: what becomes of the items that are not tried any more, for the message.
+    """
+
+    def __init__(self, rest: str) -> None:
+        self._rest = rest
         self._causes: Counter[str] = Counter()
 
     def reset(self) -> None:
@@ -59,7 +63,7 @@ class FailureStreak:
         if failed >= limit:
             raise SameCauseError(
                 f"{failed} failed for the same cause, and none succeeded in between, so the rest"
-                f" stays queued. The last error: {error}"
+                f" {self._rest}. The last error: {error}"
             ) from error
 
 

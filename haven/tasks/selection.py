@@ -11,7 +11,9 @@ from vlm_engine import ConfigError
 
 SCENES, IMAGES, GALLERIES = "scenes", "images", "galleries"
 EXCEPT_TAGS = "except_tags"
-"""Arguments: ids of Stash, such as ``scenes: "12,13"``; names of tags for *Tag What Is New*."""
+RUN = "run"
+"""Arguments: ids of Stash, such as ``scenes: "12,13"``; names of tags for *Tag What Is New*; the
+number of a run."""
 MOST_IDS = 2000
 _KINDS = {SCENES: ItemKind.SCENE, IMAGES: ItemKind.IMAGE, GALLERIES: ItemKind.GALLERY}
 
@@ -45,11 +47,24 @@ def selected(arguments: Mapping[str, str]) -> Selection | None:
 
 def check_arguments(task: str, takes: tuple[str, ...], arguments: Mapping[str, str]) -> None:
     """Raise ``ConfigError`` if the arguments name items in a way that the task does not know."""
-    for name in (*_KINDS, EXCEPT_TAGS):
+    for name in (*_KINDS, EXCEPT_TAGS, RUN):
         if name in arguments and name not in takes:
             rest = f"; it takes {' and '.join(takes)}" if takes else ""
             raise ConfigError(f"task arguments: {task} does not take {name}{rest}")
     selected(arguments)
+    if RUN in arguments:
+        run_number(arguments)
+
+
+def run_number(arguments: Mapping[str, str]) -> int:
+    """Return the number of the run that the arguments name. Raises ``ConfigError``."""
+    text = arguments[RUN].strip()
+    if not re.fullmatch(r"[1-9][0-9]{0,17}", text):
+        raise ConfigError(
+            f"task arguments: {RUN}: {text!r} is not the number of a run; write the number that"
+            " the page's tab Runs shows, or leave the argument out for the last run"
+        )
+    return int(text)
 
 
 def excepted_tags(arguments: Mapping[str, str]) -> tuple[str, ...]:

@@ -9,8 +9,9 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from haven.report import RunReport, write_report
+from haven.report import End, RunReport, write_report
 from haven.settings.settings import Settings
+from haven.setup.files import task_under_way
 from haven.setup.paths import DATABASE, PLUGIN_ID
 from haven.setup.processes import ending_with_parent
 from haven.setup.stash_log import StashLogHandler
@@ -30,6 +31,7 @@ from haven.tasks.context import (
 )
 from haven.tasks.entry import StashRequest
 from haven.tasks.failures import EXPECTED
+from haven.tasks.previews import previews_after_run
 from haven.tasks.selection import EXCEPT_TAGS, check_arguments
 from haven.tasks.task_list import TASKS, Task
 from vlm_engine import ConfigError
@@ -66,6 +68,12 @@ def run_task(request: StashRequest, data_dir: Path, log: StashLogHandler) -> str
         else:
             settings = Settings.load_for_undo(server.settings, for_settings, data_dir=data_dir)
         log.hide(settings.secrets())
+        if settings.run_in_custom_field and not client.has_custom_fields:
+            _log.info(
+                "RUN_IN_CUSTOM_FIELD: this Stash (%s) has no custom fields of scenes and images, so"
+                " none is filled.",
+                server.version,
+            )
         handler = MediaHandler(
             client,
             data_dir / DATABASE,
@@ -74,8 +82,14 @@ def run_task(request: StashRequest, data_dir: Path, log: StashLogHandler) -> str
             tag_list=names_in_stash(settings),
             tag_ids=ids_in_stash(settings),
             bring_back=task.brings_back or says_yes(arguments, BRING_BACK),
+            marks_run=settings.run_in_custom_field,
         )
-        with ending_with_parent(), handler, contextlib.closing(StashThread()) as stash:
+        with (
+            ending_with_parent(),
+            task_under_way(data_dir),
+            handler,
+            contextlib.closing(StashThread()) as stash,
+        ):
             context = TaskContext(
                 settings=settings,
                 handler=handler,
@@ -102,6 +116,8 @@ async def _run(task: Task, context: TaskContext) -> str:
         with contextlib.suppress(JournalError):  # it may be what broke the run off
             await _close(context, report)
         raise
+    if task.looks_at_media and context.record.end is End.FINISHED:
+        await previews_after_run(context)
     await _close(context, context.record.report(line))
     return line
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from haven.tasks.check import check
 from haven.tasks.context import TaskContext
-from haven.tasks.selection import EXCEPT_TAGS, GALLERIES, IMAGES, SCENES
+from haven.tasks.previews import make_previews
+from haven.tasks.selection import EXCEPT_TAGS, GALLERIES, IMAGES, RUN, SCENES
 from haven.tasks.tagging import (
     bring_back,
     preview,
@@ -46,7 +47,10 @@ TASKS: Mapping[str, Task] = {
     "bring_back": Task("Bring Back What You Removed", bring_back, brings_back=True, takes=_ALL),
     "preview": Task("Preview", preview, takes=_ALL),
     "check_setup": Task("Check Set-up", check, timeout_s=10.0),
-    "undo_last_run": Task("Undo Last Run", undo_last_run, looks_at_media=False),
+    "undo_last_run": Task("Undo Last Run", undo_last_run, looks_at_media=False, takes=(RUN, *_ALL)),
+    "marker_previews": Task(
+        "Make Marker Previews", make_previews, looks_at_media=False, takes=(RUN,)
+    ),
     "remove_ours": Task("Remove VLM Tags and Markers", remove_owned, looks_at_media=False),
 }
 """Each task by its ``mode`` in the manifest."""

@@ -50,6 +50,13 @@ CREATE TABLE scene_markers (
     primary_tag_id INTEGER NOT NULL REFERENCES tags(id),
     scene_id INTEGER NOT NULL REFERENCES scenes(id) ON DELETE CASCADE,
     {_DATED});
+CREATE TABLE custom_fields (
+    kind TEXT NOT NULL, item_id INTEGER NOT NULL, field TEXT NOT NULL, value BLOB,
+    PRIMARY KEY (kind, item_id, field)
+);
+CREATE TABLE marker_previews (
+    marker_id INTEGER PRIMARY KEY REFERENCES scene_markers(id) ON DELETE CASCADE
+);
 """
 _JOINS = {
     "scenes_tags": ("scenes", "scene_id", "tags", "tag_id"),

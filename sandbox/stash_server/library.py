@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sandbox.stash_server import marker_rules, media, tag_rules
 from sandbox.stash_server.database import Database, Row
 from sandbox.stash_server.filters import GALLERY, IMAGE, MARKER, SCENE, TAG, Kind, fetch_all
-from sandbox.stash_server.writes import edit_links
+from sandbox.stash_server.writes import custom_fields, edit_links, set_custom_fields
 
 Id = str | int
 
@@ -237,6 +238,18 @@ class Library:
     def remove_marker(self, marker: Id) -> None:
         """Remove a marker."""
         marker_rules.destroy_markers(self._database, [marker])
+
+    def markers_with_previews(self) -> set[str]:
+        """Return the ids of the markers of which the server made previews."""
+        return set(map(str, self._database.values("SELECT marker_id FROM marker_previews")))
+
+    def custom_fields(self, scene: Id) -> dict[str, Any]:
+        """Return the custom fields of a scene."""
+        return custom_fields(self._database, SCENE, int(scene))
+
+    def set_custom_fields(self, scene: Id, **fields: object) -> None:
+        """Fill custom fields of a scene, as a person does."""
+        set_custom_fields(self._database, SCENE, int(scene), {"partial": fields})
 
     def tag_scene(self, scene: Id, *tags: str) -> None:
         """Give a scene more tags."""

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from sandbox.stash_server.database import Database, RefusedError
 from sandbox.stash_server.filters import MARKER, fetch, fetch_all
 from sandbox.stash_server.writes import convert, convert_one, edit_links, links_from
 
+_HASH_OF = (
+    "SELECT value FROM fingerprints JOIN scenes_files USING (file_id) JOIN scene_markers m USING"
+    " (scene_id) WHERE m.id = ? AND type = 'oshash' LIMIT 1"
+)
 _TAGS = ("scene_markers_tags", "scene_marker_id", "tag_id")
 
 
@@ -130,3 +135,22 @@ def _apply_to_tags(
     wanted = [tag for tag in dict.fromkeys(wanted) if tag != primary]
     if len(wanted) != len(held):
         edit_links(database, _TAGS, marker_id, wanted, "SET")
+
+
+def make_previews(database: Database, fields: Mapping[str, Any], folder: Path) -> None:
+    """Note which markers get previews: those named, or every one of the library if none is named.
+
+    If one of them does not exist, no marker gets any. Nor does a named one whose scene has no
+    folder in ``folder``: the server makes that for whole scenes only.
+    """
+    wanted = convert("markerIDs", fields.get("markerIDs"))
+    if fields.get("sceneIDs"):
+        raise RefusedError("the sandbox makes previews of named markers only")
+    with database.transaction():
+        known = database.values("SELECT id FROM scene_markers")
+        if not set(wanted) <= set(known):
+            return
+        for marker in wanted or known:
+            (value,) = database.values(_HASH_OF, marker) or [""]
+            if not wanted or (value and (folder / value).is_dir()):
+                database.write("INSERT OR IGNORE INTO marker_previews VALUES (?)", marker)

@@ -29,10 +29,10 @@ from sandbox.stash_server.jobs import Job
 from sandbox.stash_server.manifest import Plugin
 from sandbox.stash_server.plugins import Plugins
 from sandbox.stash_server.sessions import Sessions
-from sandbox.stash_server.writes import bulk_update
+from sandbox.stash_server.writes import bulk_update, custom_fields
 
 Resolver = Callable[..., Any]
-VERSION = "v0.30.1"
+VERSION, LATER = "v0.30.1", "v0.31.0"
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Context:
     ui: dict[str, Any]
     config_folder: Path
     libraries: Sequence[str]
+    version: str = VERSION
     base_url: str = ""
     is_gone: Callable[[], bool] = bool
 
@@ -57,16 +58,25 @@ Info: TypeAlias = "GraphQLResolveInfo[Context]"
 
 
 @cache
-def schema() -> GraphQLSchema:
-    """Return the schema with its resolvers, one for all servers."""
-    built = build_schema(Path(__file__).with_name("schema.graphql").read_text(encoding="utf-8"))
+def schema(version: str = VERSION) -> GraphQLSchema:
+    """Return the schema of one version with its resolvers, one for all servers."""
+    files = ["schema.graphql", *(["schema-0.31.graphql"] if version >= LATER else [])]
+    texts = [Path(__file__).with_name(name).read_text(encoding="utf-8") for name in files]
+    built = build_schema("\n".join(texts))
     for type_name, resolvers in _RESOLVERS.items():
         fields = built.type_map[type_name].fields  # type: ignore[attr-defined]
         for name, resolver in resolvers.items():
             fields[name].resolve = resolver
+    for type_name, kind in _WITH_FIELDS.items() if version >= LATER else ():
+        fields = built.type_map[type_name].fields  # type: ignore[attr-defined]
+        fields["custom_fields"].resolve = _custom_fields(kind)
     visual: Any = built.type_map["VisualFile"]
     visual.resolve_type = lambda row, *_: row["kind"]
     return built
+
+
+def _custom_fields(kind: Kind) -> Resolver:
+    return lambda row, info: custom_fields(_database(info), kind, row["id"])
 
 
 def _database(info: Info) -> Database:
@@ -134,6 +144,12 @@ def _markers_destroy(_: object, info: Info, **given: Any) -> bool:
     return True
 
 
+def _generate(_: object, info: Info, input: Mapping[str, Any]) -> str:
+    folder = info.context.config_folder / "generated" / "markers"
+    marker_rules.make_previews(_database(info), input, folder)
+    return str(len(info.context.plugins.queue.jobs) + 1)
+
+
 def _scene_paths(row: Row, info: Info) -> dict[str, str]:
     sql = (
         "SELECT value FROM fingerprints JOIN scenes_files l USING (file_id) WHERE scene_id = ? "
@@ -177,6 +193,7 @@ def _configuration(_: object, info: Info) -> dict[str, Any]:
         "parallelTasks": 1,
         "pluginsPath": str(context.config_folder / "plugins"),
         "generatedPath": str(context.config_folder / "generated"),
+        "videoFileNamingAlgorithm": "OSHASH",
         "pythonPath": context.plugins.python,
         "ffmpegPath": "",
         "ffprobePath": "",
@@ -325,6 +342,7 @@ _FILE: dict[str, Resolver] = {
     "fingerprint": _fingerprint,
     "fingerprints": _linked(_FINGERPRINTS),
 }
+_WITH_FIELDS = {"Scene": SCENE, "Image": IMAGE}
 _RESOLVERS: dict[str, dict[str, Resolver]] = {
     "Query": {
         "findTag": _one(TAG),
@@ -341,8 +359,8 @@ _RESOLVERS: dict[str, dict[str, Resolver]] = {
         ],
         "configuration": _configuration,
         "systemStatus": _system_status,
-        "version": lambda *_: {
-            "version": VERSION,
+        "version": lambda _, info: {
+            "version": info.context.version,
             "hash": "sandbox",
             "build_time": "2026-01-11 07:00:00",
         },
@@ -362,6 +380,7 @@ _RESOLVERS: dict[str, dict[str, Resolver]] = {
         "bulkSceneMarkerUpdate": _write(marker_rules.update_markers, MARKER),
         "sceneMarkerDestroy": _markers_destroy,
         "sceneMarkersDestroy": _markers_destroy,
+        "metadataGenerate": _generate,
         "configurePlugin": _configure_plugin,
         "configureUI": _configure_ui,
         "runPluginTask": _run_task,

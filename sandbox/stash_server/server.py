@@ -122,7 +122,7 @@ class StashServer:
     def __init__(self, context: Context, log: RequestLog) -> None:
         self._context = context
         self._log = log
-        self._schema = schema()
+        self._schema = schema(context.version)
 
     def application(self) -> web.Application:
         """Return the routes, behind the door."""
@@ -232,7 +232,7 @@ class StashServer:
 
     async def _execute(self, request: web.Request) -> ExecutionResult:
         query, variables, name = _parameters(await request.text())
-        document = _read(query)
+        document = _read(query, self._context.version)
         operation = get_operation_ast(document, name)
         if operation is None:
             raise InvalidRequestError([_fault(f"operation {name or ''} not found")])
@@ -295,7 +295,7 @@ def first_cookie(header: str) -> str | None:
 
 
 @lru_cache(maxsize=256)
-def _read(query: str) -> DocumentNode:
+def _read(query: str, version: str) -> DocumentNode:
     """Return the document, if it is one and the schema knows all of it.
 
     Clients send the same few again and again.
@@ -306,7 +306,7 @@ def _read(query: str) -> DocumentNode:
         document = parse(query)
     except GraphQLSyntaxError as error:
         raise InvalidRequestError([_fault(error.message, error, "GRAPHQL_PARSE_FAILED")]) from error
-    errors = validate(schema(), document)
+    errors = validate(schema(version), document)
     if errors:
         raise InvalidRequestError([_fault(error.message, error) for error in errors])
     return document

@@ -77,7 +77,35 @@ def bulk_update(database: Database, kind: Kind, fields: Mapping[str, Any]) -> li
                 edit_links(database, links[name], row_id, others, mode)
             if fetch(database, kind, row_id) is None:
                 raise RefusedError("sql: no rows in result set")
+            if fields.get("custom_fields"):
+                set_custom_fields(database, kind, row_id, fields["custom_fields"])
     return ids
+
+
+def custom_fields(database: Database, kind: Kind, row_id: int) -> dict[str, Any]:
+    """Return the custom fields of an item."""
+    sql = "SELECT field, value FROM custom_fields WHERE kind = ? AND item_id = ?"
+    return {row["field"]: row["value"] for row in database.rows(sql, kind.noun, row_id)}
+
+
+def set_custom_fields(
+    database: Database, kind: Kind, row_id: int, change: Mapping[str, Any]
+) -> None:
+    """Replace all custom fields of an item, change some, or remove some."""
+    if change.get("full") is not None:
+        database.write(
+            "DELETE FROM custom_fields WHERE kind = ? AND item_id = ?", kind.noun, row_id
+        )
+    for field in change.get("remove") or ():
+        sql = "DELETE FROM custom_fields WHERE kind = ? AND item_id = ? AND field = ?"
+        database.write(sql, kind.noun, row_id, field)
+    for field, value in {**(change.get("full") or {}), **(change.get("partial") or {})}.items():
+        if not 0 < len(field) <= 64 or field != field.strip():
+            raise RefusedError(f"invalid custom field name {field!r}")
+        if isinstance(value, list | dict):
+            raise RefusedError(f"unsupported custom field value of {field}")
+        sql = "INSERT OR REPLACE INTO custom_fields VALUES (?, ?, ?, ?)"
+        database.write(sql, kind.noun, row_id, field, value)
 
 
 def convert(name: str, texts: list[Any] | None) -> list[int]:

@@ -94,7 +94,10 @@ def test_a_preview_of_named_items_writes_nothing(theatre):
     [
         ("Tag Videos", {"scenes": "all"}, "'all' is not the id of an item"),
         ("Tag Videos", {"images": "1"}, "Tag Videos does not take images; it takes scenes"),
-        ("Undo Last Run", {"scenes": "1"}, "Undo Last Run does not take scenes"),
+        ("Check Set-up", {"scenes": "1"}, "Check Set-up does not take scenes"),
+        ("Undo Last Run", {"run": "last"}, "'last' is not the number of a run"),
+        ("Undo Last Run", {"run": "7"}, "the journal has no run 7"),
+        ("Tag Videos", {"run": "1"}, "Tag Videos does not take run"),
     ],
 )
 def test_wrong_names_are_refused_before_anything_is_done(theatre, task, arguments, message):

@@ -10,6 +10,7 @@ import pytest
 
 from haven.settings.overlay import read_overlay, write_overlay
 from haven.settings.settings import Settings
+from haven.setup.files import task_under_way
 
 KEY, OTHER_KEY = "sk-basket-1234567890", "sk-whistle-0987654321"
 HERE, THERE = "http://here:1234/v1", "http://there:1234/v1"
@@ -187,3 +188,58 @@ def test_a_damaged_overlay_is_named(pages):
     (pages.data_dir / "settings.json").write_text("{")
     code, message = pages.failure("settings")
     assert (code, "settings.json" in message) == ("settings", True)
+
+
+def test_the_last_change_is_undone_and_brought_back(pages):
+    assert pages.value("settings")["can_undo"] is False
+    changed(pages, ENDPOINTS=[entry(key={"set": KEY}, name="Court")])
+    changed(pages, revision=1, ENDPOINTS=[entry(THERE)], VIDEO_THRESHOLD=0.7)
+    value = pages.value("undo_settings", revision=2)
+    assert (value["revision"], value["can_undo"]) == (3, True)
+    assert [(one["name"], one["key"]) for one in value["endpoints"]] == [("Court", "set")]
+    assert stored_keys(pages) == {HERE: KEY}
+    assert rows(value)["VIDEO_THRESHOLD"]["value"] == "0.5"
+    assert rows(pages.value("undo_settings", revision=3))["VIDEO_THRESHOLD"]["value"] == "0.7"
+    mode = stat.S_IMODE((pages.data_dir / "settings.before.json").stat().st_mode)
+    assert mode == 0o600
+
+
+def test_an_undo_from_another_tab_is_refused(pages):
+    assert pages.failure("undo_settings", revision=0)[0] == "settings"
+    changed(pages, VIDEO_THRESHOLD=0.6)
+    changed(pages, revision=1, VIDEO_THRESHOLD=0.7)
+    assert pages.failure("undo_settings", revision=1)[0] == "changed"
+    assert read_overlay(pages.data_dir).settings == {"VIDEO_THRESHOLD": 0.7}
+
+
+def test_a_value_says_which_other_places_it_hides(pages):
+    pages.stash.plugins.settings["ahavenvlmconnector"] = {"tagNames": "Foul; Goal"}
+    changed(pages, TAG_LIST=["Timeout"], VIDEO_THRESHOLD=0.6)
+    found = rows(pages.value("settings"))
+    assert found["TAG_LIST"]["source"] == "Tags on the settings page"
+    assert found["TAG_LIST"]["hides"] == ["settings.json in the data folder: TAG_LIST"]
+    assert found["VIDEO_THRESHOLD"]["hides"] == found["MODEL"]["hides"] == []
+
+
+def test_the_default_servers_name_stays_behind_when_its_address_changes(pages):
+    (default,) = pages.value("settings")["endpoints"]
+    assert default["name"] == "LM Studio"
+    moved = entry("http://desk:8080/v1", was=0, name="LM Studio")
+    assert changed(pages, ENDPOINTS=[moved])["value"]["endpoints"][0]["name"] == ""
+    named = entry("http://desk:8080/v1", was=0, name="Desk")
+    assert changed(pages, revision=1, ENDPOINTS=[named])["ok"]
+    other = entry("http://attic:8080/v1", was=0, name="Desk")
+    value = changed(pages, revision=2, ENDPOINTS=[other])["value"]
+    assert value["endpoints"][0]["name"] == "Desk"
+
+
+def test_a_task_that_only_looks_is_seen_to_run(pages):
+    pages.data_dir.mkdir()
+    assert pages.value("status")["is_running"] is False
+    with task_under_way(pages.data_dir):
+        assert pages.value("status")["is_running"] is True
+    assert pages.value("status")["is_running"] is False
+    (pages.data_dir / "task-0.lock").touch()  # of a process that was killed
+    assert pages.value("status")["is_running"] is False
+    with task_under_way(pages.data_dir):
+        assert len(list(pages.data_dir.glob("task-*.lock"))) == 1

@@ -162,10 +162,10 @@ def undo(handler: MediaHandler) -> tuple[dict[str, Fate], tuple[str, ...]]:
     run = handler.last_undoable_run()
     assert run is not None
     run_id = handler.start_run("Undo Last Run", undoes=run.id)
-    changes = handler.changes_to_undo(run)
+    changes = handler.changes_to_undo(run.id)
     fates = handler.undo_changes(run_id, [change.number for change in changes])
     failed = any(isinstance(fate, ApplyError) for fate in fates.values())
-    tags_left = () if failed else handler.finish_undo(run)
+    tags_left = () if failed else handler.finish_undo(run.id)
     handler.finish_run(run_id)
     return {change.item.id: fates[change.number] for change in changes}, tags_left
 

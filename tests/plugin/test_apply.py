@@ -86,6 +86,13 @@ def test_a_tag_clash_fails_only_the_items_that_want_the_tag(items, handler):
     assert items.all_tags() == {one: ("Foul", "VLM_TagMe"), other: ("Foul", "VLM_Tagged")}
 
 
+def test_a_refused_item_that_is_not_queued_is_not_said_to_be(items, handler):
+    items.stash.library.add_tag("Free throw")
+    item = items.add()
+    error = items.apply(handler, {item: items.result("Free_throw")})[item]
+    assert "are not wholly in Stash, so start the task again; " in str(error)
+
+
 def test_a_tag_deleted_meanwhile_is_made_again_once(items, handler):
     ids = items.queue(40)
     items.stash.library.tag_id("Goal")

@@ -90,7 +90,7 @@ async def test_an_error_of_reading_comes_with_the_next_item():
 
 def ends_after(failures: Iterable[tuple[Exception, str]]) -> int | None:
     """Return how many of these failures are counted before the batch ends."""
-    streak = FailureStreak()
+    streak = FailureStreak("stays queued")
     for number, (error, path) in enumerate(failures, 1):
         try:
             streak.add(error, path)
@@ -138,7 +138,7 @@ def test_a_streak_of_one_cause_ends_the_batch(failures, limit):
 
 
 def test_a_success_resets_the_streak():
-    streak, error = FailureStreak(), ReplyError("no")
+    streak, error = FailureStreak("stays queued"), ReplyError("no")
     for _ in range(2):
         for _ in range(FAILURES_IN_A_ROW - 1):
             streak.add(error, "/v/a.mp4")

@@ -53,7 +53,7 @@ def tags_of(stash):
 def undo(handler):
     """Undo the last run, which made one change. Return what undoing it changed."""
     run = handler.last_undoable_run()
-    (change,) = handler.changes_to_undo(run)
+    (change,) = handler.changes_to_undo(run.id)
     run_id = handler.start_run("Undo Last Run", undoes=run.id)
     return change_of(handler.undo_changes(run_id, [change.number]))
 
@@ -125,7 +125,7 @@ def test_after_a_backup_undoing_puts_tags_back_by_their_names(restored):
     before, _ = restored.content
     others = {tag.id for tag in restored.stash.library.snapshot().tags if tag.name != "VLM_TagMe"}
     with restored.handler() as handler:
-        (change,) = handler.changes_to_undo(handler.last_undoable_run())
+        (change,) = handler.changes_to_undo(handler.last_undoable_run().id)
         assert others & {tag.id for tag in handler._journal.facts(change.number).released}
         undo(handler)
     assert restored.content[0] == {*before, "VLM_TagMe"}

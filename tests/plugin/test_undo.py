@@ -3,15 +3,15 @@ people changed since.
 """
 
 import random
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
-from haven.items import ItemChange
+from haven.items import ItemChange, ItemRef
 from haven.stash.errors import ApplyError, ItemGoneError
 from haven.stash.handler import MediaHandler
 from haven.stash.transport import StashClient, _DroppedError
-from tests.plugin.fragile import NAMES, QUICK, handler_of
+from tests.plugin.fragile import NAMES, QUICK, KilledError, handler_of
 from tests.plugin.items import GALLERY, IMAGE, SCENE, Items, apply, info, kept_back, undo
 
 TAGS = ("Foul", "Goal", "Timeout", "Free throw")
@@ -165,10 +165,148 @@ def test_a_run_over_all_kinds_is_undone_as_one(stash, handler):
     handler.apply(run_id, IMAGE, images.same(ids, "Foul"))
     handler.apply(run_id, GALLERY, galleries.same([gallery], "Foul"))
     handler.finish_run(run_id)
-    kinds = [change.item.kind for change in handler.changes_to_undo(handler.last_undoable_run())]
+    kinds = [change.item.kind for change in handler.changes_to_undo(handler.last_undoable_run().id)]
     assert kinds == [GALLERY, *[IMAGE] * 3, SCENE]
     undo(handler)
     assert stash.library.snapshot() == before
+
+
+# A run that is not the last, and some of its items.
+
+
+def bring_back(handler, run_id, *items):
+    """Undo a run, or some items of it, as the task would. Return the fates by change."""
+    changes = handler.changes_to_undo(run_id, items or None)
+    undoing = handler.start_run("Undo Last Run", undoes=run_id)
+    fates = handler.undo_changes(undoing, [change.number for change in changes])
+    for number in {change.run_id for change in changes}:
+        handler.finish_undo(number)
+    handler.finish_run(undoing)
+    return fates
+
+
+def test_one_item_of_a_run_is_undone_and_the_others_stay(items, handler):
+    one, other = items.queue(2, "Home game")
+    before = items.stash.library.snapshot()
+    items.apply(handler, items.same((one, other), "Foul"))
+    after = items.all_tags()
+    bring_back(handler, 1, ItemRef(items.kind, one))
+    assert items.all_tags() == {one: ("Home game", "VLM_TagMe"), other: after[other]}
+    assert handler.last_undoable_run().id == 1
+    assert bring_back(handler, 1, ItemRef(items.kind, one)) == {}
+    undo(handler)
+    assert items.stash.library.snapshot() == before
+
+
+def test_an_older_run_takes_later_runs_of_its_items_along(items, handler):
+    first, second = items.queue(2)
+    start = items.all_tags()
+    items.apply(handler, items.same([first], "Foul"))
+    between = items.all_tags()
+    items.tag(first, "VLM_TagMe")
+    items.apply(handler, items.same((first, second), "Goal"))
+    after = items.all_tags()
+    bring_back(handler, 1)
+    assert items.all_tags() == {first: start[first], second: after[second]}
+    assert handler.run(1).is_undone
+    assert not handler.run(2).is_undone
+    undo(handler)
+    assert items.all_tags() == start
+    assert between[second] == start[second]
+
+
+def test_what_people_changed_stays_when_an_older_run_is_undone(items, handler):
+    (item,) = items.queue(1)
+    items.apply(handler, items.same([item], "Foul", "Goal"))
+    items.apply(handler, items.same([item], "Foul", "Goal", "Timeout"))
+    items.untag(item, "Foul")
+    items.tag(item, "Home game")
+    preview = handler.preview_undo(1, ItemRef(items.kind, item))
+    assert set(preview.tags_removed) == {"Goal", "Timeout", "VLM_Tagged"}
+    assert preview.tags_added == ("VLM_TagMe",)
+    assert "'Foul' is gone already" in preview.kept_back[0]
+    fates = bring_back(handler, 1)
+    assert items.tags(item) == ("Home game", "VLM_TagMe")
+    assert any("'Foul' is gone already" in str(fate.kept_back) for fate in fates.values())
+
+
+def test_an_earlier_change_waits_for_a_later_one_that_failed(items, handler):
+    (item,) = items.queue(1)
+    items.apply(handler, items.same([item], "Foul"))
+    items.apply(handler, items.same([item], "Goal"))
+    after = items.tags(item)
+    items.stash.faults.locked_mutations = 10_000
+    fates = bring_back(handler, 1)
+    assert len(fates) == 2
+    assert len(set(map(str, fates.values()))) == 1
+    assert items.tags(item) == after
+    items.stash.faults.locked_mutations = 0
+    bring_back(handler, 1)
+    assert items.tags(item) == ("VLM_TagMe",)
+
+
+def test_the_last_run_of_each_item_is_known(items, handler):
+    first, second, third = items.queue(3)
+    items.apply(handler, items.same((first, second), "Foul"))
+    items.apply(handler, items.same([first], "Goal"))
+    refs = [ItemRef(items.kind, item) for item in (first, second, third)]
+    assert handler.last_runs_of(refs) == {refs[0]: 2, refs[1]: 1}
+    bring_back(handler, 2, refs[0])
+    assert handler.last_runs_of(refs) == {refs[0]: 1, refs[1]: 1}
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("at", range(1, 26, 3))
+def test_an_undo_of_one_scene_killed_at_any_request_is_completed(stash, tmp_path, at, after):
+    scene, other = add_scene(stash), add_scene(stash)
+    before = content(stash, scene)
+    with handler_of(stash, tmp_path) as handler:
+        handler.prepare()
+        for found in (FIRST, SECOND):
+            run_id = handler.start_run("Tag Videos")
+            handler.apply(run_id, SCENE, {scene: found, other: found})
+            handler.finish_run(run_id)
+    tagged, item = content(stash, other), ItemRef(SCENE, scene)
+    with suppress(KilledError), handler_of(stash, tmp_path, at=at, after=after) as handler:
+        bring_back(handler, 1, item)
+    with handler_of(stash, tmp_path) as handler:
+        handler.recover()
+        bring_back(handler, 1, item)
+        assert content(stash, scene) == before
+        assert content(stash, other) == tagged
+        bring_back(handler, 1)
+    assert content(stash, other) == before
+
+
+def test_the_preview_of_an_undo_is_the_change_it_makes(stash, handler, tmp_path):
+    scene = add_scene(stash)
+    before = content(stash, scene)
+    apply(handler, scene, FIRST)
+    apply(handler, scene, SECOND)
+    item = ItemRef(SCENE, scene)
+    stash.library.edit_marker(
+        next(one.id for one in stash.library.scene_state(scene).markers if one.seconds == 120),
+        title="my own words",
+    )
+    snapshot = stash.library.snapshot()
+    preview = handler.preview_undo(1, item)
+    assert stash.library.snapshot() == snapshot
+    assert preview.kept_back == (
+        "the marker 'Free throw' at 0:02:00 stays: somebody has changed it since",
+    )
+    total = ItemChange()
+    for fate in bring_back(handler, 1, item).values():
+        total = total.then(fate)
+    assert (set(total.tags_removed), total.tags_added) == (
+        set(preview.tags_removed),
+        preview.tags_added,
+    )
+    assert set(total.markers_removed) == set(preview.markers_removed)
+    assert (total.markers_added, preview.markers_added) == ((), ())
+    assert total.kept_back == preview.kept_back
+    tags, markers = content(stash, scene)
+    assert tags == before[0]
+    assert [one for one in markers if one[0] != "my own words"] == before[1]
 
 
 # Scenes and their markers.

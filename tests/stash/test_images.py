@@ -154,7 +154,7 @@ def undo(handler: MediaHandler) -> tuple[Run, Mapping[int, Fate]]:
     assert run is not None
     undoing = handler.start_run("Undo Last Run", undoes=run.id)
     return run, handler.undo_changes(
-        undoing, [change.number for change in handler.changes_to_undo(run)]
+        undoing, [change.number for change in handler.changes_to_undo(run.id)]
     )
 
 
@@ -235,7 +235,7 @@ def test_images_without_end_are_tagged_by_the_hundred_and_undone(stash, tmp_path
                 kept = set(before[path].tags) - {"VLM_TagMe", "VLM_Errored"}
                 assert set(image.tags) == kept | set(found[image.id].tags["sport"]) | {"VLM_Tagged"}
         run, _ = undo(handler)
-        assert handler.finish_undo(run) == ()
+        assert handler.finish_undo(run.id) == ()
     assert images_of(stash) == before
     assert {tag["name"] for tag in stash.ask("{ allTags { name } }")["allTags"]}.isdisjoint(
         {"Goal", "Turnover"}

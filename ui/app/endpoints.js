@@ -18,6 +18,7 @@ const api = /** @type {import("../plugin-api").PluginApi} */ (window.PluginApi);
 const { React } = api;
 const { Button, Form } = api.libraries.Bootstrap;
 const h = React.createElement;
+const DEFAULT = { address: "http://localhost:1234/v1", name: "LM Studio" };
 /** @type {EndpointValue} */
 const EMPTY = { name: "", address: "http://", key: "none", model: "", weight: 1, is_fallback: false, max_concurrent: null };
 
@@ -139,6 +140,12 @@ function EndpointForm({ shell, index, endpoint, isNew, store, close }) {
   const [fault, setFault] = React.useState("");
   const [isSaving, setSaving] = React.useState(false);
   const change = (/** @type {Partial<typeof draft>} */ part) => setDraft({ ...draft, ...part });
+  // The default server's name is its program's: it goes when the address does.
+  const move = (/** @type {string} */ base_url) => {
+    const isDefault = !isNew && endpoint.address === DEFAULT.address && endpoint.name === DEFAULT.name;
+    const isNamed = !!draft.name && draft.name !== DEFAULT.name;
+    change(isDefault && !isNamed ? { base_url, name: isSameAddress(DEFAULT.address, base_url) ? DEFAULT.name : "" } : { base_url });
+  };
   const canKeep = !isNew && endpoint.key !== "none" && isSameAddress(endpoint.address, draft.base_url);
   const chosen = draft.key === "keep" && !canKeep ? "none" : draft.key;
   const submit = async (/** @type {Event} */ event) => {
@@ -158,7 +165,7 @@ function EndpointForm({ shell, index, endpoint, isNew, store, close }) {
   return h(
     Form,
     { className: "haven-form card", onSubmit: submit },
-    h(Field, { id: `${id}-address`, label: texts.servers.address, help: texts.servers.addressHelp }, h(Form.Control, { id: `${id}-address`, className: "text-input", autoFocus: true, required: true, value: draft.base_url, onChange: typed((base_url) => change({ base_url })) })),
+    h(Field, { id: `${id}-address`, label: texts.servers.address, help: texts.servers.addressHelp }, h(Form.Control, { id: `${id}-address`, className: "text-input", autoFocus: true, required: true, value: draft.base_url, onChange: typed(move) })),
     h(Field, { id: `${id}-name`, label: texts.servers.name }, h(Form.Control, { id: `${id}-name`, className: "text-input", value: draft.name ?? "", onChange: typed((name) => change({ name })) })),
     h(KeyField, { id, canKeep, chosen, secret: draft.secret, isMoved: !isNew && endpoint.key !== "none" && !canKeep, change }),
     h(ModelField, { shell, id, index, model: draft.model_id ?? "", isStored: !isNew && isSameAddress(endpoint.address, draft.base_url), setModel: (/** @type {string} */ model) => change({ model_id: model || null }) }),

@@ -1,9 +1,11 @@
 /** Parts that the tabs of the page share: loading, faults with a retry, findings of checks. */
 
+import { startTask } from "./stash.js";
 import { page as texts, parts } from "./texts.js";
 
 /** @typedef {import("../contract").SectionValue} SectionValue */
 /** @typedef {import("../contract").FindingValue} FindingValue */
+/** @typedef {import("../plugin-api").Shell} Shell */
 
 const api = /** @type {import("../plugin-api").PluginApi} */ (window.PluginApi);
 const { React } = api;
@@ -132,3 +134,70 @@ const finding = ({ severity, what, text }, /** @type {number} */ index) =>
     h("span", { className: "haven-severity" }, texts.severity[severity]),
     h("span", null, `${what}: ${text}`),
   );
+
+/**
+ * Keep a list that grows page by page. `first`: its first page; `loadPage` returns a later one.
+ * @template Entry
+ * @param {{entries: readonly Entry[], more: boolean}} first
+ * @param {(page: number) => Promise<{entries: readonly Entry[], more: boolean}>} loadPage
+ */
+export function useMore(first, loadPage) {
+  const [pages, setPages] = React.useState([first]);
+  const [isLoading, setLoading] = React.useState(false);
+  const [fault, setFault] = React.useState("");
+  const load = async () => {
+    setLoading(true);
+    try {
+      const next = await loadPage(pages.length);
+      setPages([...pages, next]);
+      setFault("");
+    } catch (error) {
+      setFault(messageOf(error));
+    }
+    setLoading(false);
+  };
+  return { entries: pages.flatMap((page) => page.entries), more: !!pages.at(-1)?.more, isLoading, fault, load };
+}
+
+/**
+ * A button that starts a task after saying what it does. Its end is said where the button was.
+ * @param {{shell: Shell, text: string, help: string, now: string, done: string, task: string, args: object, ended: () => void, startsOpen?: boolean, cancelled?: () => void, children?: import("../plugin-api").Node}} props
+ */
+export function Confirm({ shell, text, help, now, done, task, args, ended, startsOpen = false, cancelled, children }) {
+  const [isSure, setSure] = React.useState(startsOpen);
+  const [note, setNote] = React.useState("");
+  const start = async () => {
+    setSure(false);
+    setNote(texts.taskRuns);
+    try {
+      const job = await startTask(shell, task, args);
+      setNote((await job.ended) || done);
+      ended();
+    } catch (error) {
+      setNote(messageOf(error));
+    }
+  };
+  const cancel = () => {
+    setSure(false);
+    cancelled?.();
+  };
+  return h(
+    "div",
+    { className: "haven-confirm" },
+    isSure
+      ? h(
+          React.Fragment,
+          null,
+          help && h("p", null, help),
+          children,
+          h(
+            "div",
+            { className: "haven-buttons" },
+            h(Button, { variant: "danger", size: "sm", autoFocus: true, onClick: start }, now),
+            h(Button, { variant: "secondary", size: "sm", onClick: cancel }, texts.cancel),
+          ),
+        )
+      : h("div", { className: "haven-buttons" }, h(Button, { variant: "secondary", size: "sm", onClick: () => setSure(true) }, text)),
+    note && h("p", { role: "status" }, note),
+  );
+}

@@ -1,9 +1,8 @@
 /** The tab "Queue": what waits, how long it takes, start and stop, and what failed last time. */
 
-import { failures, itemsOf } from "../model/report.js";
 import { agoText } from "../model/time.js";
 import { Fault, Findings, Section, messageOf, useLoaded, whenLoaded } from "./parts.js";
-import { ItemLink } from "./runs.js";
+import { Cause } from "./report.js";
 import { call, startTask, stopTask } from "./stash.js";
 import { page as texts } from "./texts.js";
 
@@ -14,7 +13,6 @@ const api = /** @type {import("../plugin-api").PluginApi} */ (window.PluginApi);
 const { React } = api;
 const { Button } = api.libraries.Bootstrap;
 const h = React.createElement;
-const MOST_LINKS = 12;
 
 /** @param {{shell: Shell}} props */
 export default function Queue({ shell }) {
@@ -113,18 +111,10 @@ function LastRun({ shell, run }) {
     { title: texts.queue.last },
     h("p", null, `${run.task}, ${agoText(run.ended, Date.now() / 1000)}: ${run.end_line || run.end}`),
     h(Fault, { fault: run.error }),
-    whenLoaded(loaded, ({ report }) => {
-      const causes = failures(itemsOf(report));
-      if (!causes.length) return h("p", { className: "text-muted" }, texts.queue.nothingFailed);
-      return causes.map(({ error, items }) =>
-        h(
-          "div",
-          { key: error, className: "haven-cause" },
-          h("p", null, texts.queue.cause(items.length, error)),
-          h("div", { className: "haven-links" }, items.slice(0, MOST_LINKS).map((item) => h(ItemLink, { key: `${item.kind} ${item.id}`, item }))),
-          items.length > MOST_LINKS && h("p", { className: "text-muted" }, texts.more(items.length - MOST_LINKS)),
-        ),
-      );
-    }),
+    whenLoaded(loaded, ({ causes }) =>
+      causes.length
+        ? causes.map((cause) => h(Cause, { key: cause.error, cause }))
+        : h("p", { className: "text-muted" }, texts.queue.nothingFailed),
+    ),
   );
 }

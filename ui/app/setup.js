@@ -4,7 +4,7 @@ import { questionsPerSecond } from "../model/endpoints.js";
 import { Advanced } from "./advanced.js";
 import { Effort } from "./effort.js";
 import { Endpoints } from "./endpoints.js";
-import { Fault, messageOf, useLoaded, whenLoaded } from "./parts.js";
+import { Fault, Section, messageOf, useLoaded, whenLoaded } from "./parts.js";
 import { CallError, call } from "./stash.js";
 import { Steps } from "./steps.js";
 import { page as texts } from "./texts.js";
@@ -16,7 +16,9 @@ import { WantedTags } from "./wanted.js";
 /** @typedef {import("../contract").SectionValue} SectionValue */
 /** @typedef {(changes: SettingChange[]) => Promise<string>} Save resolves to a fault, or "" */
 
-const { React } = /** @type {import("../plugin-api").PluginApi} */ (window.PluginApi);
+const api = /** @type {import("../plugin-api").PluginApi} */ (window.PluginApi);
+const { React } = api;
+const { Button } = api.libraries.Bootstrap;
 const h = React.createElement;
 
 /**
@@ -30,10 +32,12 @@ export default function SetUp({ shell }) {
   const loaded = useLoaded(React.useCallback((signal) => call(shell, "settings", {}, signal), [shell]));
   const [, setCount] = React.useState(0);
   /** @type {Save} */
-  const save = async (changes) => {
+  const save = (changes) => write((revision) => call(shell, "change_settings", { revision, changes }));
+  const undo = () => write((revision) => call(shell, "undo_settings", { revision }));
+  const write = async (/** @type {(revision: number) => Promise<SettingsValue>} */ change) => {
     const { revision } = /** @type {SettingsValue} */ (loaded.value);
     try {
-      loaded.set(await call(shell, "change_settings", { revision, changes }));
+      loaded.set(await change(revision));
       return "";
     } catch (error) {
       if (!(error instanceof CallError) || error.code !== "changed") return messageOf(error);
@@ -46,24 +50,44 @@ export default function SetUp({ shell }) {
     else checks.delete(key);
     setCount((count) => count + 1);
   };
-  return whenLoaded(loaded, (settings) => h(Parts, { shell, settings, save, setCheck, setSettings: loaded.set }));
+  return whenLoaded(loaded, (settings) => h(Parts, { shell, settings, save, undo, setCheck, setSettings: loaded.set }));
 }
 
-/** @param {{shell: Shell, settings: SettingsValue, save: Save, setCheck: (key: string, section: SectionValue | null) => void, setSettings: (settings: SettingsValue) => void}} props */
-function Parts({ shell, settings, save, setCheck, setSettings }) {
+/** @param {{shell: Shell, settings: SettingsValue, save: Save, undo: () => Promise<string>, setCheck: (key: string, section: SectionValue | null) => void, setSettings: (settings: SettingsValue) => void}} props */
+function Parts({ shell, settings, save, undo, setCheck, setSettings }) {
   const measured = settings.endpoints.map((endpoint) => checks.get(checkKey(endpoint)));
   const perSecond = measured.reduce((sum, one) => sum + (one ? questionsPerSecond(one) : 0), 0);
   return h(
     React.Fragment,
     null,
     settings.faults.map((fault) => h(Fault, { key: fault, fault })),
+    overrides(settings).map((text) => h("p", { key: text, className: "text-muted" }, text)),
     h(Steps, { shell, settings, isServerSound: measured.some((one) => one?.works) }),
     h(Endpoints, { shell, settings, save, checks, setCheck }),
     h(WantedTags, { shell, settings, save }),
     h(Effort, { settings, save, perSecond }),
     h(Advanced, { shell, settings, save, setSettings }),
+    settings.can_undo && h(UndoChange, { undo }),
   );
 }
+
+/** @param {{undo: () => Promise<string>}} props */
+function UndoChange({ undo }) {
+  const [fault, setFault] = React.useState("");
+  return h(
+    Section,
+    { title: texts.undoSettings.title, help: texts.undoSettings.help },
+    h(Button, { variant: "secondary", size: "sm", onClick: async () => setFault(await undo()) }, texts.undoSettings.now),
+    h(Fault, { fault }),
+  );
+}
+
+/**
+ * Return a sentence for each setting that is set in several places.
+ * @param {SettingsValue} settings
+ */
+export const overrides = ({ values }) =>
+  values.filter(({ hides }) => hides.length).map(({ name, source, hides }) => texts.hides(name, source, hides));
 
 /**
  * Return the name under which the check of an endpoint is kept.

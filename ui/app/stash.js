@@ -50,21 +50,21 @@ async function inTurn(work) {
 }
 
 /**
- * Return the reply to one operation.
+ * Return the values of a batch of operations, in their order.
  * @param {Shell} shell
- * @param {Call} one
+ * @param {Call[]} calls
  * @param {AbortSignal} [signal] for reads only: the plugin is killed when the request ends
- * @returns {Promise<any>}
- * @throws {CallError}
+ * @returns {Promise<any[]>}
+ * @throws {CallError} when one of them fails
  */
-async function send(shell, one, signal) {
+async function send(shell, calls, signal) {
   const { gql } = shell.api.libraries.Apollo;
   const mutation = gql`
     mutation HavenPages($plugin: ID!, $args: Map) {
       runPluginOperation(plugin_id: $plugin, args: $args)
     }
   `;
-  const variables = { plugin: shell.pluginId, args: { mode: "pages", api: API, calls: [one] } };
+  const variables = { plugin: shell.pluginId, args: { mode: "pages", api: API, calls } };
   const context = signal ? { fetchOptions: { signal } } : {};
   const client = shell.api.utils.StashService.getClient();
   const work = () => client.mutate({ mutation, variables, context, fetchPolicy: "no-cache" });
@@ -72,9 +72,26 @@ async function send(shell, one, signal) {
   const batch = (await inTurn(work).catch(refused)).data?.runPluginOperation;
   if (!batch) throw new CallError("unexpected", texts.noReply);
   if (!batch.ok) throw new CallError(batch.code, batch.message);
-  const [reply] = batch.replies;
-  if (!reply.ok) throw new CallError(reply.code, reply.message);
-  return reply.value;
+  return batch.replies.map((reply) => {
+    if (!reply.ok) throw new CallError(reply.code, reply.message);
+    return reply.value;
+  });
+}
+
+/**
+ * Return the values of two operations without arguments, which one process answers.
+ * @template {Operation} First
+ * @template {Operation} Second
+ * @param {Shell} shell
+ * @param {First} first
+ * @param {Second} second
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<[Operations[First]["value"], Operations[Second]["value"]]>}
+ * @throws {CallError} when one of them fails
+ */
+export async function callBoth(shell, first, second, signal) {
+  const calls = /** @type {Call[]} */ ([{ op: first }, { op: second }]);
+  return /** @type {[any, any]} */ (await send(shell, calls, signal));
 }
 
 /**
@@ -100,11 +117,11 @@ function refused(error) {
 export async function call(shell, op, args, signal) {
   const one = /** @type {Call} */ ({ op, ...args });
   try {
-    return await send(shell, one, signal);
+    return (await send(shell, [one], signal))[0];
   } catch (error) {
     if (!(error instanceof CallError) || error.code !== "busy") throw error;
     await pause(BUSY_WAIT_MS);
-    return send(shell, one, signal);
+    return (await send(shell, [one], signal))[0];
   }
 }
 

@@ -211,10 +211,27 @@ export const page = {
   save: "Save",
   cancel: "Cancel",
   more: (/** @type {number} */ count) => `and ${count.toLocaleString()} more`,
+  taskRuns: "The task is queued. The ring in the navigation bar shows it.",
   from: (/** @type {string} */ source) => {
     if (source.startsWith("haven_vlm_config.py") || !source) return "This is the default.";
     if (source.startsWith("settings.json")) return "Set on this page.";
     return `Set in: ${source}.`;
+  },
+  hides: (/** @type {string} */ name, /** @type {string} */ source, /** @type {readonly string[]} */ hides) =>
+    `${name}: ${source} is used, and hides ${hides.join(" and ")}.`,
+  undoSettings: {
+    title: "Last change",
+    help: "Brings the settings of this page back to before their last change. Once more brings the change back.",
+    now: "Undo the last change of settings",
+  },
+  block: {
+    works: (/** @type {string} */ version) => `Version ${version}. Its settings are right.`,
+    faulty: (/** @type {string} */ version, /** @type {number} */ count) => `Version ${version}. ${many(count, "thing")} to correct in its settings:`,
+    noServer: (/** @type {string} */ address) => `No server is set, so the default is asked: ${address}.`,
+    exampleTags: "No tags are set, so those of the example are looked for.",
+    running: "A task is under way.",
+    noRun: "No run yet.",
+    lastRun: (/** @type {string} */ task, /** @type {string} */ ago, /** @type {string} */ end) => `Last run: ${task}, ${ago}. ${end}`,
   },
   settingsChanged: "The settings were changed in another place meanwhile. Those are shown now; change them again.",
   severity: { ok: "✓", note: "i", wrong: "✗" },
@@ -352,12 +369,55 @@ export const page = {
     undoNow: "Undo the last run",
     undoTask: "Undo Last Run",
     undone: "The last run is undone.",
-    lasted: (/** @type {number} */ seconds) => `It took ${lengthText(seconds)}.`,
-    endpoint: (/** @type {string} */ name, /** @type {number} */ calls, /** @type {number} */ share) =>
-      `${name}: ${many(calls, "call")}, ${percent(share)} of all`,
+    undoRun: (/** @type {number} */ left) => `Undo this run on ${many(left, "item")} …`,
+    undoRunHelp: (/** @type {number} */ left) =>
+      `This brings ${many(left, "item")} back to before this run. What later runs did to them is undone as well. What you changed since stays.`,
+    undoRunNow: "Undo this run",
+    undoneRun: "The run is undone.",
+    undoItem: "Undo …",
+    undoItemNow: (/** @type {string} */ kind) => `Undo this run on this ${kind}`,
+    undoneItem: "Undone.",
+    isUndone: "This is undone.",
+    undoesNothing: "Nothing of this run is left here. Undoing it changes nothing in Stash.",
+    undoesAlso: (/** @type {readonly string[]} */ runs) => `What later runs did here is undone as well: ${runs.join("; ")}.`,
+    wouldBe: { added: "Puts back", removed: "Removes" },
+    previews: "Make previews for its markers …",
+    previewsHelp: "Stash makes previews for the markers of this run, and for no others. It writes files into Stash's folder of generated files, and changes no marker.",
+    previewsNow: "Make previews",
+    previewsTask: "Make Marker Previews",
+    previewsDone: "The previews are in Stash's queue of jobs.",
+    fullReport: "Open the full report",
+    outcome: (/** @type {string} */ outcome, /** @type {number} */ count) => `${count.toLocaleString()} ${outcome}`,
+    spent: (/** @type {number} */ lasted, /** @type {number} */ calls, /** @type {number} */ seconds) =>
+      [lengthText(lasted), ...(calls ? [many(calls, "call")] : []), ...(seconds >= 1 ? [`${Math.round(seconds).toLocaleString()} model seconds`] : [])].join(", "),
+    coverage: (
+      /** @type {number} */ run,
+      /** @type {number} */ lasted,
+      /** @type {import("../model/report.js").Coverage} */ { asked, answered, unreadable, calls, seconds },
+    ) =>
+      [
+        run ? `Run ${run} took ${lengthText(lasted)}` : `It took ${lengthText(lasted)}`,
+        ...(asked ? [`${answered.toLocaleString()} of ${many(asked, "frame")} judged`] : []),
+        ...(unreadable ? [`${unreadable.toLocaleString()} unreadable`] : []),
+        ...(asked ? [many(calls, "call")] : []),
+        ...(seconds >= 1 ? [`${Math.round(seconds).toLocaleString()} model seconds`] : []),
+      ].join(", ") + ".",
+    endpoint: (/** @type {import("../model/report.js").Endpoint} */ one) =>
+      [
+        `${one.name}: ${many(one.calls, "call")}, ${percent(one.share)} of all`,
+        ...(one.seconds ? [`${one.seconds.toFixed(1)} s for a typical answer`] : []),
+        ...(one.busy_s >= 1 ? [`${Math.round(one.busy_s).toLocaleString()} model seconds`] : []),
+        ...(one.prompt_tokens ? [`${one.prompt_tokens.toLocaleString()} tokens in, ${one.answer_tokens.toLocaleString()} out`] : []),
+      ].join("; "),
     failed: (/** @type {string[]} */ faults) => `failed: ${faults.join(", ")}`,
-    change: (/** @type {string} */ outcome, /** @type {number} */ added, /** @type {number} */ removed) =>
-      `${outcome}, ${added} added, ${removed} removed`,
+    item: (/** @type {{outcome: string, calls: number, seconds: number}} */ { outcome, calls, seconds }) =>
+      [outcome, ...(calls ? [many(calls, "call")] : []), ...(seconds >= 1 ? [`${Math.round(seconds)} model seconds`] : [])].join(", "),
+    changed: (/** @type {string} */ outcome) =>
+      outcome === "planned" ? { added: "Would be added", removed: "Would be removed" } : { added: "Added", removed: "Removed" },
+    keptBack: "Left as it is",
+    staysOff: "Found, and stays off because you took it off",
+    leftAlone: "Left alone, because it is not of this run's tag list",
+    moreItems: (/** @type {number} */ left) => `Show more of ${many(left, "item")}`,
     noItems: "This run reached no scene or image.",
   },
   results: {

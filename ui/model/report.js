@@ -1,66 +1,19 @@
-/** The report of a run as the page reads it: what failed first. Reports of older versions lack parts. */
+/** The report of a run as the page reads it. Reports of older versions lack parts. */
 
-/** @typedef {{id: string, title: string, kind: "scene" | "image" | "gallery", outcome: string, error: string, added: number, removed: number}} Item */
 /** @typedef {import("../contract").SectionValue} SectionValue */
-
-const RANK = ["failed", "partly", "gone"];
+/** @typedef {import("../contract").ItemChanges} ItemChanges */
+/** @typedef {{name: string, calls: number, share: number, failed: Record<string, number>, seconds: number | null, busy_s: number, prompt_tokens: number, answer_tokens: number}} Endpoint */
+/** @typedef {{asked: number, answered: number, failed: number, unreadable: number, calls: number, seconds: number}} Coverage */
 
 /**
- * Return scenes, images and galleries of a report, those that failed first.
+ * Return the endpoints of a report, that with the most calls first.
  * @param {Record<string, any>} report
- * @returns {Item[]}
+ * @returns {Endpoint[]}
  */
-export function itemsOf(report) {
-  const scenes = (report.scenes ?? []).map((/** @type {any} */ scene) => ({
-    id: scene.scene_id,
-    title: scene.title || fileName(scene.path ?? ""),
-    kind: "scene",
-    ...outcome(scene),
+export const endpointsOf = (report) =>
+  (report.endpoints ?? []).map((/** @type {Partial<Endpoint>} */ one) => ({
+    seconds: null, busy_s: 0, prompt_tokens: 0, answer_tokens: 0, failed: {}, ...one,
   }));
-  const images = (report.images ?? []).flatMap((/** @type {any} */ group) =>
-    group.images.map((/** @type {[string, string]} */ [id, title]) => ({ id, title, kind: group.kind, ...outcome(group) })),
-  );
-  return [...scenes, ...images].sort((one, other) => rank(one) - rank(other));
-}
-
-/** @param {any} found */
-const outcome = ({ outcome: word, error, change = {} }) => ({
-  outcome: word,
-  error: error ?? "",
-  added: count(change.tags_added) + count(change.markers_added),
-  removed: count(change.tags_removed) + count(change.markers_removed),
-});
-
-/** @param {unknown[] | undefined} list */
-const count = (list) => list?.length ?? 0;
-
-/** @param {{outcome: string}} item */
-function rank(item) {
-  const place = RANK.indexOf(item.outcome);
-  return place < 0 ? RANK.length : place;
-}
-
-/**
- * Return the causes of failures, the most frequent first, with the items that each concerns.
- * @param {readonly Item[]} items
- * @returns {{error: string, items: Item[]}[]}
- */
-export function failures(items) {
-  /** @type {Map<string, Item[]>} */
-  const causes = new Map();
-  for (const item of items) {
-    if (item.outcome === "failed") causes.set(item.error, [...(causes.get(item.error) ?? []), item]);
-  }
-  const found = [...causes].map(([error, concerned]) => ({ error, items: concerned }));
-  return found.sort((one, other) => other.items.length - one.items.length);
-}
-
-/**
- * Return the endpoints of a report: calls, share of all calls, and failures by name.
- * @param {Record<string, any>} report
- * @returns {{name: string, calls: number, share: number, failed: Record<string, number>}[]}
- */
-export const endpointsOf = (report) => report.endpoints ?? [];
 
 /**
  * Return the sections of the checks in a report.
@@ -69,5 +22,39 @@ export const endpointsOf = (report) => report.endpoints ?? [];
  */
 export const checksOf = (report) => report.checks ?? [];
 
-/** @param {string} path */
-const fileName = (path) => path.split(/[\\/]/).at(-1) ?? "";
+/**
+ * Return how many frames and pictures were asked about, and what that took.
+ * @param {Record<string, any>} report
+ * @returns {Coverage}
+ */
+export const coverageOf = (report) => ({ asked: 0, answered: 0, failed: 0, unreadable: 0, calls: 0, seconds: 0, ...report.coverage });
+
+/**
+ * Return the name of an error as words: "timed out" for "TimedOutError".
+ * @param {string} kind
+ */
+export const errorWords = (kind) => kind.replace(/Error$/, "").replace(/(?<=[a-z])(?=[A-Z])/g, " ").toLowerCase();
+
+/**
+ * Return the number of markers by title as a list: "3 markers Foul", "1 marker Goal".
+ * @param {{[title: string]: number}} markers
+ */
+export const markerNames = (markers) => Object.entries(markers).map(([title, count]) => `${count.toLocaleString()} marker${count === 1 ? "" : "s"} ${title}`);
+
+/**
+ * Return true if nothing was, or would be, added or removed.
+ * @param {ItemChanges} change
+ */
+export const isEmptyChange = ({ tags_added: added, tags_removed: removed, markers_added: more, markers_removed: fewer }) =>
+  added.length + removed.length + Object.keys(more).length + Object.keys(fewer).length === 0;
+
+/**
+ * Return the items by outcome in words, the failed ones first: [["failed", 1], ["done", 2]].
+ * @param {{[outcome: string]: number}} items
+ * @returns {[string, number][]}
+ */
+export function outcomes(items) {
+  const rank = ["failed", "partly", "gone"];
+  const place = (/** @type {string} */ one) => (rank.includes(one) ? rank.indexOf(one) : rank.length);
+  return Object.entries(items).sort(([one], [other]) => place(one) - place(other));
+}

@@ -4,9 +4,10 @@ took off.
 
 from __future__ import annotations
 
+import json
 import logging
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from haven.stash.changes import (
 from haven.stash.errors import JournalBusyError
 from haven.stash.evidence import Evidence
 from haven.stash.journal.database import JournalDatabase, Lock, Row
-from haven.stash.journal.runs import RunLog
+from haven.stash.journal.runs import DECISIONS, RunLog
 from haven.stash.values import ItemSnapshot, Marker, PastChange, Tag, same_making
 
 _log = logging.getLogger(__name__)
@@ -51,6 +52,25 @@ _JUDGEMENT_COLUMNS = (
 )
 _TAGS, _MARKERS = "journal_tags", "journal_markers"
 _OF_FILE = ("journal_judgements", "journal_evidence")
+_LEFT = "undone IS NULL AND closed IS NOT NULL AND run_id"
+"""The plans of a run that are not undone; its number follows."""
+_CAN_BE_UNDONE = f"run.undoes IS NULL AND run.task <> '{DECISIONS}'"
+_TO_UNDO = f"""
+SELECT plan.id, plan.kind, plan.item_id, plan.run_id FROM journal_plans AS plan
+JOIN journal_runs AS run ON run.id = plan.run_id
+JOIN (
+    SELECT kind, item_id, min(id) AS first FROM journal_plans WHERE {_LEFT} = ?
+    GROUP BY kind, item_id
+) AS own ON own.kind = plan.kind AND own.item_id = plan.item_id AND plan.id >= own.first
+WHERE plan.id >= (SELECT min(id) FROM journal_plans WHERE {_LEFT} = ?)
+    AND plan.undone IS NULL AND plan.closed IS NOT NULL AND {_CAN_BE_UNDONE}
+ORDER BY plan.id DESC"""
+_LAST_RUNS = f"""
+SELECT plan.item_id, plan.run_id, max(plan.id) FROM journal_plans AS plan
+JOIN journal_runs AS run ON run.id = plan.run_id
+WHERE plan.kind = ? AND plan.item_id IN (SELECT value FROM json_each(?))
+    AND plan.undone IS NULL AND plan.closed IS NOT NULL AND {_CAN_BE_UNDONE}
+GROUP BY plan.item_id"""
 _ON_ITEM = {
     _TAGS: "kind = ? AND item_id = ?",
     _MARKERS: "'scene' = ? AND scene_id = ?",  # only scenes have markers
@@ -92,6 +112,7 @@ class PlanFacts:
     ``lost_markers`` and ``lost_tags``: those that a person changed or removed since.
     ``taken_markers`` and ``taken_tags``: what it removed of earlier runs of the plugin.
     ``released``: the tags that it removed and that were not the plugin's.
+    ``run_mark`` and ``run_mark_before``: as in ``ChangePlan``.
 
     What a later plan removed and did not put back is in none of them.
     """
@@ -107,6 +128,8 @@ class PlanFacts:
     lost_tags: tuple[Tag, ...]
     taken_tags: tuple[Tag, ...]
     released: tuple[Tag, ...]
+    run_mark: str | None = None
+    run_mark_before: str = ""
 
     @property
     def put_back_ids(self) -> frozenset[str]:
@@ -597,16 +620,56 @@ class Journal:
 
     # Undoing.
 
-    def plans_to_undo(self, run_id: int) -> tuple[PastChange, ...]:
-        """Return every plan of a run that is not undone yet, latest first."""
-        sql = (
-            "SELECT id, kind, item_id FROM journal_plans"
-            " WHERE run_id = ? AND undone IS NULL AND closed IS NOT NULL ORDER BY id DESC"
+    def plans_to_undo(
+        self, run_id: int, items: Collection[ItemRef] | None = None
+    ) -> tuple[PastChange, ...]:
+        """Return the plans to undo so that the items of a run are as they were before it, latest
+        first: those of the run, and what later runs did to the same items.
+
+        ``items``: only these. What is undone, is no run's that can be undone, or is a decision, is
+        left out.
+        """
+        wanted = None if items is None else frozenset(items)
+        changes = (
+            PastChange(number, ItemRef(ItemKind(kind), item_id), of_run)
+            for number, kind, item_id, of_run in self._db.rows(_TO_UNDO, run_id, run_id)
         )
-        return tuple(
-            PastChange(number, ItemRef(ItemKind(kind), item_id))
-            for number, kind, item_id in self._db.rows(sql, run_id)
+        return tuple(one for one in changes if wanted is None or one.item in wanted)
+
+    def last_runs_of(self, items: Iterable[ItemRef]) -> dict[ItemRef, int]:
+        """Return the latest run with a change of each item that can be undone. Items without one
+        are left out.
+        """
+        ids: dict[ItemKind, list[str]] = {}
+        for item in items:
+            ids.setdefault(item.kind, []).append(item.id)
+        return {
+            ItemRef(kind, item_id): run_id
+            for kind, of_kind in ids.items()
+            for item_id, run_id, _ in self._db.rows(_LAST_RUNS, kind.value, json.dumps(of_kind))
+        }
+
+    def changed_items(self, run_id: int) -> dict[ItemRef, bool]:
+        """Return the items that a run changed, each with True if that is not undone yet."""
+        rows = self._db.rows(
+            "SELECT kind, item_id, max(undone IS NULL) FROM journal_plans"
+            " WHERE closed IS NOT NULL AND run_id = ? GROUP BY kind, item_id",
+            run_id,
         )
+        return {ItemRef(ItemKind(kind), item_id): bool(left) for kind, item_id, left in rows}
+
+    def markers_of_run(self, run_id: int) -> dict[ItemRef, list[OwnedMarker]]:
+        """Return the markers that a run made and that are the plugin's, by scene."""
+        plans = (
+            "plan_id IN (SELECT id FROM journal_plans WHERE run_id = ?) AND gone IS NULL AND ours"
+        )
+        scenes = self._db.rows(
+            f"SELECT scene_id FROM journal_markers WHERE {plans} ORDER BY id", run_id
+        )
+        found: dict[ItemRef, list[OwnedMarker]] = {}
+        for (scene,), marker in zip(scenes, self._markers(plans, run_id), strict=True):
+            found.setdefault(ItemRef(ItemKind.SCENE, scene), []).append(marker)
+        return found
 
     def set_undone(self, plan_id: int) -> None:
         """Note that nothing of this plan is left to undo."""
@@ -623,6 +686,30 @@ class Journal:
             "SELECT kind, item_id FROM journal_plans WHERE id = ?", plan_id
         )
         return ItemRef(ItemKind(kind), item_id)
+
+    def facts_of_all(self, plan_ids: Sequence[int]) -> PlanFacts:
+        """Return the outcome of several plans of one item together, without what one of them made
+        and another removed. ``plan_ids``: latest first.
+        """
+        each = [self.facts(plan_id) for plan_id in plan_ids]
+        marks = ", ".join("?" * len(plan_ids))
+        before = f"gone_plan IN ({marks}) AND plan_id NOT IN ({marks})"
+        first = each[-1]
+        return PlanFacts(
+            first.plan_id,
+            first.item_made_s,
+            first.parent,
+            frozenset().union(*(one.before_marker_ids for one in each)),
+            made=tuple(marker for one in each for marker in one.made),
+            lost_markers=tuple(marker for one in each for marker in one.lost_markers),
+            taken_markers=self._markers(before, *plan_ids, *plan_ids),
+            put=tuple(tag for one in each for tag in one.put),
+            lost_tags=tuple(tag for one in each for tag in one.lost_tags),
+            taken_tags=self._tags(f"journal_tags WHERE {before} ORDER BY id", *plan_ids, *plan_ids),
+            released=tuple({tag.id: tag for one in each for tag in one.released}.values()),
+            run_mark=each[0].run_mark,
+            run_mark_before=first.run_mark_before,
+        )
 
     def facts(self, plan_id: int) -> PlanFacts:
         """Return the outcome of a plan."""
@@ -646,6 +733,8 @@ class Journal:
             released=self._tags(
                 "journal_released WHERE plan_id = ? AND back IS NULL ORDER BY rowid", plan_id
             ),
+            run_mark=plan.run_mark,
+            run_mark_before=plan.run_mark_before,
         )
 
     def _made_by(self, plan_id: int, plan: ChangePlan) -> tuple[OwnedMarker, ...]:

@@ -8,7 +8,6 @@ import os
 import secrets
 import sqlite3
 import time
-from contextlib import closing
 from pathlib import Path
 
 from haven.stash.errors import JournalError
@@ -102,6 +101,21 @@ class RunLog:
         """Return the latest run that changed something and is not undone yet."""
         return next((Run(*row) for row in self._database.rows(_UNDOABLE)), None)
 
+    def find(self, run_id: int) -> Run | None:
+        """Return a run by its number, or None."""
+        rows = self._database.rows(
+            "SELECT id, task, started, pid, outcome, undone IS NOT NULL,"
+            f" undoes IS NULL AND task <> '{DECISIONS}' FROM journal_runs WHERE id = ?",
+            run_id,
+        )
+        for number, task, started, pid, outcome, undone, undoable in rows:
+            return Run(number, task, started, pid, outcome, bool(undone), bool(undoable))
+        return None
+
+    def has_number(self, text: str | None) -> bool:
+        """Return True if the text is the number of a run."""
+        return text is not None and text.isdigit() and self.find(int(text)) is not None
+
     def is_at_work(self, run_id: int) -> bool:
         """Return True if some process, this one included, is carrying the run out."""
         rows = self._database.rows(
@@ -140,22 +154,3 @@ class RunLog:
         lock = self._held.pop(run_id, None)
         if lock is not None:
             lock.remove()
-
-
-def is_any_at_work(path: Path) -> bool:
-    """Return True if some process carries out a run of the journal in that file.
-
-    Takes no part in the journal: the file may be missing, or of another version. Raises
-    ``JournalError`` for one that cannot be read.
-    """
-    if not path.exists():
-        return False
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
-            has_runs = "SELECT 1 FROM sqlite_master WHERE name = 'journal_runs'"
-            if not db.execute(has_runs).fetchall():
-                return False
-            names = db.execute("SELECT lock FROM journal_runs WHERE finished IS NULL").fetchall()
-        return any(name and Lock(path.with_name(name)).is_held() for (name,) in names)
-    except sqlite3.Error as error:
-        raise JournalError(f"the journal {path} cannot be read: {error}") from error

@@ -451,6 +451,22 @@ test("other plugins' patches change nothing", async () => {
   assert.deepEqual(faults, []);
 });
 
+test("the settings page shows the state in one call, and Stash's own rows stay", async () => {
+  await open("/settings");
+  const block = page.locator(".haven-block");
+  await block.locator("text=Its settings are right.").waitFor();
+  await block.locator("text=Last run: Tag Videos, 3 minutes ago. 3 scenes: 2 done, 1 failed").waitFor();
+  await block.locator("text=No tags are set, so those of the example are looked for.").waitFor();
+  assert.deepEqual(plugin.calls.map(({ op }) => op), ["status", "settings"]);
+  assert.equal(plugin.requests.filter((path) => path.endsWith("graphql")).length, 1);
+  plugin.refusals.push("setup");
+  await open("/settings");
+  await page.waitForSelector(".haven-block [role=alert]:has-text('refused: setup')");
+  assert.equal(await page.locator("text=Stash's settings of").count(), 2);
+  assert.equal(await page.locator("text=Open Haven VLM Connector").count(), 1);
+  assert.deepEqual(faults, []);
+});
+
 test("a plugin that takes the props away does not take the tab", async () => {
   await openTab("12", "?strip");
   await page.waitForSelector(".haven-row");

@@ -1,12 +1,16 @@
 /** The operations of the plugin's page, over settings, runs and tags in memory. */
 
 const value = (name, kind, now, source = "haven_vlm_config.py: " + name, is_editable = true) => ({
-  name, kind, value: JSON.stringify(now), default: JSON.stringify(now), source, is_editable, text: `What ${name} does.`,
+  name, kind, value: JSON.stringify(now), default: JSON.stringify(now), source, is_editable, text: `What ${name} does.`, hides: [],
 });
 const finding = (severity, what, text, figures = {}) => ({ severity, what, text, figures });
-const run = (stem, task, minutes, end_line, error = "") => {
+export const run = (stem, task, minutes, end_line, error = "") => {
   const ended = Date.now() / 1000 - minutes * 60;
-  return { stem, task, started: ended - 95, ended, end: error ? "broken off" : "finished", end_line, error, has_page: true };
+  const isTagging = task === "Tag Videos";
+  return {
+    stem, run_id: isTagging ? 7 : 0, task, started: ended - 95, ended, end: error ? "broken off" : "finished", end_line, error, has_page: true,
+    items: isTagging ? { done: 3, failed: 1 } : {}, calls: isTagging ? 1204 : 0, seconds: isTagging ? 371.2 : 0,
+  };
 };
 
 /** Return what the plugin knows at the start. */
@@ -28,6 +32,8 @@ export const pageState = () => ({
     value("VLM_TAGME_TAG_NAME", "text", "VLM_TagMe"),
     value("API_KEY", "text", "", "haven_vlm_config.local.yaml: API_KEY", false),
   ],
+  moreItems: [],
+  undone: new Set(),
   runs: [
     run("b", "Tag Videos", 3, "3 scenes: 2 done, 1 failed"),
     run("a", "Check Set-up", 300, "1 endpoint works"),
@@ -54,7 +60,12 @@ const DOWN = [finding("wrong", "reachable", "Attic (http://attic:11434/v1) refus
 export const operations = {
   settings() {
     const { revision, values, endpoints } = this.page;
-    return { revision, values, endpoints, faults: [] };
+    return { revision, values, endpoints, faults: [], can_undo: revision > 0 };
+  },
+  undo_settings({ revision }) {
+    if (revision !== this.page.revision) throw new Error("the test sent an old revision");
+    this.page.revision += 1;
+    return operations.settings.call(this);
   },
   earlier_settings({ write }) {
     if (write) this.page.values = this.page.values.map((one) => (one.name === "TAG_LIST" ? value("TAG_LIST", "list", ["Penalty"], "settings.json in the data folder: TAG_LIST") : one));
@@ -81,10 +92,20 @@ export const operations = {
   status() {
     return { version: "1.0.0", revision: this.page.revision, queued: { scenes: 3, images: 1 }, last_run: this.page.runs[0] ?? null, is_running: false };
   },
-  runs() {
-    return { runs: this.page.runs, more: false };
+  runs({ page }) {
+    return { runs: this.page.runs.slice(page * 50, page * 50 + 50), more: this.page.runs.length > page * 50 + 50 };
   },
-  run: ({ stem }) => ({ report: REPORTS[stem] }),
+  run({ stem, page = 0 }) {
+    const { report, causes, items } = REPORTS[stem];
+    const all = [...items, ...this.page.moreItems].map((one) => (this.page.undone.has(one.id) ? { ...one, undo: "undone" } : one));
+    const shown = all.slice(page * 100, page * 100 + 100);
+    return { report, causes, items: shown, count: all.length, more: all.length > page * 100 + 100, left: all.filter(({ undo }) => undo === "possible").length };
+  },
+  run_page: () => ({ html: "<!DOCTYPE html><title>full</title><h1>Everything of this run</h1>" }),
+  preview_undo: () => ({
+    change: { ...NOTHING, tags_added: ["VLM_TagMe"], tags_removed: ["Foul", "Goal", "VLM_Tagged"], markers_removed: { Foul: 2, Goal: 1 }, kept_back: ["the marker 'Foul' at 0:02:04 stays: somebody has changed it since"] },
+    also: ["Run 9 (Update Tagged Videos, 2026-01-12 10:00)"],
+  }),
   tag_tree() {
     return { tags: this.page.tags, notes: this.page.notes };
   },
@@ -109,16 +130,24 @@ function stored({ key, was, base_url, model_id, ...rest }, before) {
   return { ...rest, address: base_url, key: state, model: model_id ?? "" };
 }
 
-const change = { tags_added: ["Foul", "Goal"], markers_added: [1, 2, 3], tags_removed: [], markers_removed: [] };
+const NOTHING = { tags_added: [], tags_removed: [], markers_added: {}, markers_removed: {}, kept_back: [], stays_off: [], left_alone: [] };
+const change = { ...NOTHING, tags_added: ["Foul", "Goal"], markers_added: { Foul: 2, Goal: 1 } };
+export const item = (kind, id, title, more = {}) => ({
+  kind, id, title, outcome: "done", error: "", note: "", tags: [], change, calls: 0, seconds: 0, undo: "possible", ...more,
+});
+const UNREADABLE = "/m/semi final.mp4 cannot be read: no such file. Set Paths.";
+const FAILED = item("scene", "13", "semi final.mp4", { outcome: "failed", error: UNREADABLE, change: NOTHING, undo: "none" });
+const FOUND = [{ tag: "Foul", spans: [[124, 151, 0.97], [720, 760, 0.8]] }, { tag: "Goal", spans: [[281, 300, null]] }];
 const REPORTS = {
-  a: { endpoints: [], scenes: [], images: [], checks: [{ kind: "endpoint", title: "Desk (http://desk:1234/v1)", works: true, findings: SOUND }] },
+  a: { report: { endpoints: [], checks: [{ kind: "endpoint", title: "Desk (http://desk:1234/v1)", works: true, findings: SOUND }] }, causes: [], items: [] },
   b: {
-    endpoints: [{ name: "Desk", calls: 1204, share: 1, failed: { TimedOutError: 2 } }],
-    scenes: [
-      { scene_id: "12", title: "Final", path: "/m/final.mp4", outcome: "done", error: "", change },
-      { scene_id: "13", title: "", path: "/m/semi final.mp4", outcome: "failed", error: "/m/semi final.mp4 cannot be read: no such file. Set Paths.", change: {} },
-    ],
-    images: [{ kind: "image", outcome: "done", error: "", change, images: [["7", "Team"], ["8", ""]] }],
-    checks: [],
+    report: {
+      endpoints: [{ name: "Desk", calls: 1204, share: 1, failed: { TimedOutError: 2 }, seconds: 0.31, busy_s: 371.2, prompt_tokens: 930000, answer_tokens: 4800, cost: null }],
+      coverage: { asked: 1300, answered: 1290, failed: 10, unreadable: 4, calls: 1204, seconds: 371.2 },
+      outcomes: { done: 1, failed: 1 },
+      checks: [],
+    },
+    causes: [{ error: UNREADABLE, count: 1, items: [FAILED] }],
+    items: [FAILED, item("scene", "12", "Final", { tags: FOUND, calls: 1204, seconds: 371.2 }), item("image", "7", "Team"), item("image", "8", "")],
   },
 };

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, test } from "node:test";
 
+import { item, run } from "./operations.js";
 import { FakePlugin, serve } from "./server.js";
 import { Visitor } from "./visitor.js";
 
@@ -228,6 +229,44 @@ test("settings of an earlier plugin are shown before they are taken over", async
   assert.deepEqual(faults, []);
 });
 
+test("the last change of the settings is undone, and brought back", async () => {
+  await open("");
+  assert.equal(await page.locator("text=Undo the last change").count(), 0);
+  await page.focus("[type=range]");
+  await page.keyboard.press("ArrowRight");
+  await page.click(".haven-section:has([type=range]) >> text=Save");
+  await page.waitForSelector("text=Undo the last change of settings");
+  await page.click("text=Undo the last change of settings");
+  for (let round = 0; round < 160 && !sent("undo_settings").length; round += 1) await page.waitForTimeout(50);
+  assert.deepEqual(sent("undo_settings").map(({ revision }) => revision), [1]);
+  plugin.refusals.push("changed");
+  await page.click("text=Undo the last change of settings");
+  await page.waitForSelector("[role=alert]:has-text('changed in another place')");
+  assert.deepEqual(faults, []);
+});
+
+test("a field of Stash's page that comes first is named", async () => {
+  plugin.page.values[0].source = "Tags on the settings page";
+  plugin.page.values[0].hides = ["settings.json in the data folder: TAG_LIST"];
+  await open("");
+  await page.waitForSelector("text=TAG_LIST: Tags on the settings page is used, and hides settings.json in the data folder: TAG_LIST.");
+  assert.deepEqual(faults, []);
+});
+
+test("the default server's name goes when its address does", async () => {
+  plugin.page.endpoints = [{ name: "LM Studio", address: "http://localhost:1234/v1", key: "none", model: "", weight: 1, is_fallback: false, max_concurrent: null }];
+  await open("");
+  await button("LM Studio", "Edit").click();
+  await page.fill("#haven-endpoint-0-address", "http://desk:8080/v1");
+  assert.equal(await page.inputValue("#haven-endpoint-0-name"), "");
+  await page.fill("#haven-endpoint-0-address", "http://localhost:1234/v1");
+  assert.equal(await page.inputValue("#haven-endpoint-0-name"), "LM Studio");
+  await page.fill("#haven-endpoint-0-name", "Desk");
+  await page.fill("#haven-endpoint-0-address", "http://desk:8080/v1");
+  assert.equal(await page.inputValue("#haven-endpoint-0-name"), "Desk");
+  assert.deepEqual(faults, []);
+});
+
 test("settings that changed elsewhere are shown, and nothing is overwritten", async () => {
   await open("");
   await page.fill("#haven-tags", "Timeout");
@@ -294,10 +333,13 @@ test("the queue says what waits and starts a task that can be stopped", async ()
 
 test("runs unfold into their reports, failures first", async () => {
   await open("/runs");
+  assert.match(await page.textContent(".haven-fold-title"), /Tag Videos.*1 failed3 done.*1,204 calls, 371 model seconds/);
   await page.click(".haven-fold-title:has-text('Tag Videos')");
   await page.waitForSelector(".haven-items");
-  assert.deepEqual(await page.locator(".haven-items a").allTextContents(), ["semi final.mp4", "Final", "Team", "image 8"]);
-  assert.match(await page.textContent(".haven-facts"), /Desk: 1,204 calls, 100 % of all.*2 TimedOutError/);
+  assert.deepEqual(await page.locator(".haven-items li > a").allTextContents(), ["semi final.mp4", "Final", "Team", "image 8"]);
+  assert.match(await page.textContent(".haven-facts"), /Desk: 1,204 calls, 100 % of all.*2 timed out/);
+  await page.waitForSelector("text=1,290 of 1,300 frames judged");
+  await page.waitForSelector(".haven-items li:has-text('semi final.mp4'):has-text('cannot be read: no such file. Set Paths.')");
   await page.click(".haven-fold-title:has-text('Check Set-up')");
   await page.waitForSelector(".haven-findings:has-text('sound: 10 of 10 right')");
   await picture("runs-1200");
@@ -305,8 +347,68 @@ test("runs unfold into their reports, failures first", async () => {
   await page.click("text=Undo the last run >> visible=true");
   await page.waitForSelector("text=The last run is undone.");
   assert.deepEqual(plugin.tasks.map((task) => task.args), [{ mode: "undo_last_run" }]);
-  await page.click(".haven-items >> text=Final");
+  await page.click(".haven-found >> text=12:00");
   await page.waitForSelector("text=Stash's details");
+  assert.match(page.url(), /\/scenes\/12\?t=720$/);
+  assert.deepEqual(faults, []);
+});
+
+test("one item of a run is undone after the page has said what that takes back", async () => {
+  await open("/runs");
+  await page.click(".haven-fold-title:has-text('Tag Videos')");
+  const final = page.locator(".haven-items li:has-text('Final'):not(:has-text('semi'))");
+  await final.locator("text=Undo …").waitFor();
+  assert.equal(await page.locator(".haven-items li >> text=Undo …").count(), 3);
+  await final.locator("text=Undo …").click();
+  await final.locator("text=Removes: Foul, Goal, VLM_Tagged, 2 markers Foul, 1 marker Goal").waitFor();
+  await final.locator("text=Puts back: VLM_TagMe").waitFor();
+  await final.locator("text=somebody has changed it since").waitFor();
+  await final.locator("text=is undone as well: Run 9 (Update Tagged Videos").waitFor();
+  assert.deepEqual(sent("preview_undo").map(({ run, kind, id }) => [run, kind, id]), [[7, "scene", "12"]]);
+  await picture("undo-item-1200");
+  await final.locator("text=Cancel").click();
+  assert.deepEqual(plugin.tasks, []);
+  await final.locator("text=Undo …").click();
+  plugin.page.undone.add("12");
+  await final.locator("text=Undo this run on this scene").click();
+  await final.locator("text=This is undone.").waitFor();
+  await page.click("text=Undo this run on 2 items …");
+  await page.click("text=Undo this run >> visible=true >> nth=-1");
+  await ended();
+  assert.deepEqual(plugin.tasks.map((task) => task.args), [
+    { mode: "undo_last_run", run: "7", scenes: "12" },
+    { mode: "undo_last_run", run: "7" },
+  ]);
+  assert.deepEqual(faults, []);
+});
+
+test("a run's previews are asked for, and its full report is a tab of its own", async () => {
+  await open("/runs");
+  await page.click(".haven-fold-title:has-text('Tag Videos')");
+  await page.click("text=Make previews for its markers …");
+  await page.waitForSelector("text=for the markers of this run, and for no others");
+  await page.click("text=Make previews >> visible=true");
+  await page.waitForSelector("text=The previews are in Stash's queue of jobs.");
+  assert.deepEqual(plugin.tasks.map((task) => task.args), [{ mode: "marker_previews", run: "7" }]);
+  const [tab] = await Promise.all([page.waitForEvent("popup"), page.click("text=Open the full report")]);
+  await tab.waitForSelector("h1:has-text('Everything of this run')");
+  assert.deepEqual(faults, []);
+});
+
+test("thousands of runs and items come a page at a time", async () => {
+  plugin.page.runs = [...plugin.page.runs, ...Array.from({ length: 1998 }, (_, index) => run(`old ${index}`, "Preview", 400 + index, "done"))];
+  plugin.page.moreItems = Array.from({ length: 20000 }, (_, index) => item("image", String(index + 100), `Image ${index}`));
+  await open("/runs");
+  await page.waitForSelector(".haven-fold");
+  assert.equal(await page.locator(".haven-fold").count(), 50);
+  await page.click("text=Older runs");
+  await page.waitForFunction(() => document.querySelectorAll(".haven-fold").length === 100);
+  assert.deepEqual(sent("runs").map((call) => call.page), [0, 1]);
+  await page.click(".haven-fold-title:has-text('Tag Videos')");
+  await page.waitForSelector(".haven-items li");
+  assert.equal(await page.locator(".haven-items li").count(), 100);
+  await page.click("text=Show more of 19,904 items");
+  await page.waitForFunction(() => document.querySelectorAll(".haven-items li").length === 200);
   assert.deepEqual(faults, []);
 });
 

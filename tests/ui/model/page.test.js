@@ -5,7 +5,7 @@ import test from "node:test";
 import { STEPS, minutesPerHour, nearest, relativeTime } from "../../../ui/model/effort.js";
 import { atOnce, isSameAddress, questionsPerSecond, summary, withChange } from "../../../ui/model/endpoints.js";
 import { judgeNext, judgements, limits, mostDoubtful } from "../../../ui/model/precision.js";
-import { failures, itemsOf } from "../../../ui/model/report.js";
+import { checksOf, coverageOf, endpointsOf, errorWords, isEmptyChange, markerNames, outcomes } from "../../../ui/model/report.js";
 import { idsOf, keyIn, shareOf, thresholdIn, toggled, toggledBelow, withIds, withThreshold, withValue } from "../../../ui/model/choices.js";
 import { listText, parseList, rows } from "../../../ui/model/tags.js";
 
@@ -76,18 +76,18 @@ test("a check becomes one light and one sentence", () => {
   assert.deepEqual([sound, down].map(questionsPerSecond), [6, 0]);
 });
 
-test("a report lists failures first, with their causes", () => {
-  const report = {
-    scenes: [
-      { scene_id: "1", title: "", path: "C:\\v\\a.mp4", outcome: "done", error: "", change: { tags_added: ["x"], markers_added: [1, 2], tags_removed: [], markers_removed: [] } },
-      { scene_id: "2", title: "B", path: "", outcome: "failed", error: "unreadable", change: {} },
-    ],
-    images: [{ kind: "image", outcome: "failed", error: "unreadable", change: {}, images: [["7", ""]] }],
-  };
-  const items = itemsOf(report);
-  assert.deepEqual(items.map(({ title, added }) => [title, added]), [["B", 0], ["", 0], ["a.mp4", 3]]);
-  assert.deepEqual(failures(items).map(({ error, items: all }) => [error, all.length]), [["unreadable", 2]]);
-  assert.deepEqual(itemsOf({}), []);
+test("a report of an older version lacks parts, and reads all the same", () => {
+  assert.deepEqual([endpointsOf({}), checksOf({}), coverageOf({}).calls], [[], [], 0]);
+  assert.equal(endpointsOf({ endpoints: [{ name: "Desk", calls: 1, share: 1 }] })[0].busy_s, 0);
+});
+
+test("outcomes name failures first, and errors are words", () => {
+  assert.deepEqual(outcomes({ done: 3, gone: 1, failed: 2 }), [["failed", 2], ["gone", 1], ["done", 3]]);
+  assert.equal(errorWords("TimedOutError"), "timed out");
+  const change = { tags_added: [], tags_removed: [], markers_added: {}, markers_removed: {}, kept_back: ["x"], stays_off: [], left_alone: [] };
+  assert.ok(isEmptyChange(change));
+  assert.ok(!isEmptyChange({ ...change, markers_removed: { Foul: 2 } }));
+  assert.deepEqual(markerNames({ Foul: 2000 }), ["2,000 markers Foul"]);
 });
 
 const tag = (id, name, parents = [], aliases = []) => ({ id, name, aliases, former_names: [], meaning: "", parents, ignore_auto_tag: id === "4", is_chosen: false });
