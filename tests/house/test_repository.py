@@ -6,6 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
+
+from tools.lock import PYTHONS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,6 +25,14 @@ def tracked() -> list[Path]:
 def test_the_manifest_is_the_only_yml():
     """Stash takes every .yml for a plugin."""
     assert [path.name for path in tracked() if path.suffix == ".yml"] == ["ahavenvlmconnector.yml"]
+
+
+def test_every_python_of_the_lock_is_tested_on_every_system():
+    path = ROOT / ".github" / "workflows" / "tests.yaml"
+    tests = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]["tests"]
+    assert tuple(tests["strategy"]["matrix"]["python"]) == PYTHONS
+    systems = {system.split("-")[0] for system in tests["strategy"]["matrix"]["system"]}
+    assert systems == {"ubuntu", "windows", "macos"}
 
 
 def test_no_media_and_nothing_large_is_committed():
