@@ -17,6 +17,7 @@ _log = logging.getLogger(__name__)
 _PART = re.compile(r"\.haven-(report-)?[0-9a-f]{32}\.part")
 _LEFT_OVER_S = 3600.0
 _TASK = "task-*.lock"
+_PATIENCE_S = 3.0
 
 
 def write_whole(path: Path, text: str, *, mode: int = 0o666) -> None:
@@ -31,7 +32,7 @@ def write_whole(path: Path, text: str, *, mode: int = 0o666) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        part.replace(path)
+        _replace(part, path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
@@ -58,13 +59,15 @@ def try_lock(file: IO[bytes]) -> bool:
 def task_under_way(folder: Path) -> Iterator[None]:
     """Tell other processes that a task is under way, until the block ends or the process does."""
     for path in folder.glob(_TASK):
-        if not _is_locked(path):
-            path.unlink(missing_ok=True)  # its process was killed
+        if not _is_locked(path):  # its process was killed
+            with suppress(OSError):  # on Windows, while another process looks as well
+                path.unlink()
     path = folder / _TASK.replace("*", uuid.uuid4().hex)
     with path.open("ab") as file:
         try_lock(file)
         yield
-    path.unlink(missing_ok=True)
+    with suppress(OSError):
+        path.unlink()
 
 
 def is_task_under_way(folder: Path) -> bool:
@@ -82,6 +85,17 @@ def _is_locked(path: Path) -> bool:
 
 if sys.platform == "win32":
 
+    def _replace(part: Path, path: Path) -> None:
+        give_up_s = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                part.replace(path)
+                return
+            except PermissionError:  # refused while another program reads the file
+                if time.monotonic() > give_up_s:
+                    raise
+            time.sleep(0.01)
+
     def _try_lock(lock: IO[bytes]) -> bool:
         import msvcrt
 
@@ -93,6 +107,9 @@ if sys.platform == "win32":
         return True
 
 else:
+
+    def _replace(part: Path, path: Path) -> None:
+        part.replace(path)
 
     def _try_lock(lock: IO[bytes]) -> bool:
         import fcntl
