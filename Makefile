@@ -81,7 +81,7 @@ docs: .venv/.ready ## rewrites what the docs show that follows from the code, an
 
 screenshots: .venv/.ready ## pictures of the pages in a browser, in dist/screenshots; STASH_BINARY=PATH takes them in a real Stash, and those of the docs
 	mkdir -p dist/screenshots
-	SCREENSHOTS=$(CURDIR)/dist/screenshots $(BIN)/python -m pytest -q $(if $(STASH_BINARY),tests/stash/test_pages.py,tests/end_to_end/test_first_visit.py)
+	SCREENSHOTS=$(CURDIR)/dist/screenshots $(BIN)/python -m pytest -q $(if $(STASH_BINARY),tests/stash/test_pages.py tests/stash/test_install.py::test_eight_clicks_lead_to_the_first_tags,tests/end_to_end/test_first_visit.py)
 	$(if $(STASH_BINARY),$(BIN)/python -m tools.draw_pages)
 
 lock: .venv/.ready ## rewrites requirements.lock: the newest versions that requirements.txt allows, with hashes; needs Python 3.11

@@ -57,7 +57,20 @@ if _refusal:
     sys.stdout.write(_refusal)
     sys.exit(1)
 
-from haven.tasks.entry import main, run_for_stash  # noqa: E402
+try:
+    from haven.tasks.entry import main, run_for_stash
+except (ImportError, SyntaxError):
+    # Stash is replacing the files one by one. A page gets the message if the exit code is 0.
+    if len(sys.argv) > 1 or __name__ != "__main__":
+        raise
+    _told = (
+        "The plugin is being updated, or its files are incomplete. Try again in a minute; if this "
+        "stays, install it again."
+    )
+    sys.stdin.read()
+    sys.stderr.write("\x01e\x02" + _told + "\n")
+    sys.stdout.write('{"error": "' + _told + '"}')
+    sys.exit(0)
 
 __all__ = ["main", "run_for_stash"]
 

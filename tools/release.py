@@ -54,14 +54,22 @@ def release(target: Path) -> list[Path]:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         _export(root)
-        manifest = yaml.safe_load((root / f"{PLUGIN_ID}.yml").read_text(encoding="utf-8"))
-        name = f"{PLUGIN_ID}-{manifest['version']}"
-        package = write_zip(target / f"{name}.zip", plugin_entries(root), time_s)
+        package = source_of_plugin(root, target, time_s)
         by_hand = plugin_entries(root, f"{PLUGIN_ID}/")
-        write_zip(target / f"{name}-by-hand.zip", by_hand, time_s)
-        (target / "index.yml").write_bytes(_index(manifest, package, time_s))
+        write_zip(target / f"{package.stem}-by-hand.zip", by_hand, time_s)
         _build_engine(root, target, time_s)
     return sorted(target.iterdir())
+
+
+def source_of_plugin(root: Path, target: Path, time_s: float) -> Path:
+    """Write the index of a source, and its zip with the plugin as it is in ``root``, into the
+    folder ``target``. Return the zip.
+    """
+    manifest = yaml.safe_load((root / f"{PLUGIN_ID}.yml").read_text(encoding="utf-8"))
+    name = f"{PLUGIN_ID}-{manifest['version']}.zip"
+    package = write_zip(target / name, plugin_entries(root), time_s)
+    (target / "index.yml").write_bytes(_index(manifest, package, time_s))
+    return package
 
 
 def _export(root: Path) -> None:

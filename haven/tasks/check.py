@@ -20,6 +20,8 @@ from haven.pages.measurements import keep_measurement
 from haven.report import by_severity, counted
 from haven.settings.layers import on_the_page
 from haven.settings.overlay import FILE, read_overlay, write_overlay
+from haven.settings.plain import LOCAL_FILE
+from haven.setup.copies import other_copies
 from haven.setup.known_files import FileCheck, KnownFile, check_file
 from haven.setup.mapping import describe_rules, propose_rules
 from haven.setup.paths import PLUGIN_ID
@@ -53,6 +55,7 @@ from vlm_engine import (
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
+_PLUGIN_DIR = Path(__file__).resolve().parents[2]
 _SAMPLED = 20
 _MOST_FRAMES = 1000
 _PATHS = on_the_page("PATH_MUTATION")
@@ -228,7 +231,8 @@ async def _read_queue(context: TaskContext) -> _Queue:
 
 
 async def _stash_section(context: TaskContext, queue: _Queue) -> Section:
-    findings = [_version(context), _queued(context, queue)]
+    findings = [_version(context), *await asyncio.to_thread(_other_copies, context)]
+    findings.append(_queued(context, queue))
     findings += await _files(context, queue)
     findings += _special(queue)
     return Section(SectionKind.STASH, "Stash", tuple(findings))
@@ -238,6 +242,24 @@ def _version(context: TaskContext) -> Finding:
     stash = context.server
     access = "with its API key" if stash.has_api_key else "with a session, renewed during tasks"
     return Finding(Severity.OK, "version", f"{stash.version}, {access}", {"version": stash.version})
+
+
+def _other_copies(context: TaskContext) -> list[Finding]:
+    """Return a note for each copy of the plugin that Stash does not load."""
+    plugins = Path(context.server.work_dir, context.server.plugins_path)
+    if not context.server.plugins_path:
+        return []
+    return [
+        Finding(Severity.NOTE, "other copy", _remedy(folder))
+        for folder in other_copies(plugins, _PLUGIN_DIR)
+    ]
+
+
+def _remedy(folder: Path) -> str:
+    text = f"{folder} is another copy of the plugin; Stash loads only this one, {_PLUGIN_DIR}"
+    if (folder / LOCAL_FILE).exists():
+        text += f"; if you want the settings in its {LOCAL_FILE}, move that file here"
+    return f"{text}; remove that folder, or uninstall it in Settings > Plugins"
 
 
 def _queued(context: TaskContext, queue: _Queue) -> Finding:

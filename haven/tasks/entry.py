@@ -183,13 +183,16 @@ def _log_unexpected(
     ) -> None:
         _log.critical("Unexpected error:", exc_info=(kind, error, trace))
         message = f"{kind.__name__}: {error}"
+        is_incomplete = issubclass(kind, ImportError | SyntaxError)
+        if is_incomplete:
+            message = f"{INCOMPLETE} ({message})"
         if for_pages:
-            is_incomplete = issubclass(kind, ImportError | SyntaxError)
             code = "updating" if is_incomplete else "unexpected"
-            text = f"{INCOMPLETE} ({message})" if is_incomplete else message
-            _answer(stdout, _page_failure(code, text), None)
+            _answer(stdout, _page_failure(code, message), None)
             log.flush_before_exit()
             os._exit(0)  # Stash drops the output of a process that fails
+        if is_incomplete:
+            _log.error("%s", message)
         _answer(stdout, None, message)
         log.flush_before_exit()
 

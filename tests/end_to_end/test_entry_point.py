@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from haven.setup import INCOMPLETE
 from haven.setup.requirements import fingerprint
 from sandbox.plugin import install
 
@@ -236,3 +237,21 @@ def test_another_engine_of_a_dependency_manager_is_not_imported(plugin, tmp_path
     remembered.write_text(json.dumps([str(shared)]))
     done = run(plugin, *HELP)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("gone", ["haven/tasks/stash_run.py", "haven/tasks/entry.py", "vlm_engine"])
+@pytest.mark.parametrize("mode", ["tag_videos", "pages"])
+def test_a_half_replaced_tree_says_that_it_is_being_updated(plugin, gone, mode):
+    lost = plugin / gone
+    lost.rename(lost.with_name("away"))
+    done = run(plugin, sent=request(args={"mode": mode, "api": 1, "calls": [{"op": "runs"}]}))
+    if mode == "pages" and gone == "haven/tasks/stash_run.py":
+        assert json.loads(done.stdout)["output"]["ok"]  # no page needs it
+        return
+    answer = json.loads(done.stdout)
+    if "output" in answer:
+        assert answer["output"]["code"] == "updating"
+    message = answer.get("error") or answer["output"]["message"]
+    assert message.startswith(INCOMPLETE)
+    assert mode == "tag_videos" or done.returncode == 0  # Stash drops what a failed one says
+    assert f"\x01e\x02{INCOMPLETE}" in done.stderr or mode == "pages"

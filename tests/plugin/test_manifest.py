@@ -2,6 +2,7 @@
 (pkg/plugin/config.go).
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,35 @@ def test_every_value_is_of_the_type_that_stash_decodes(manifest):
     assert {setting["type"] for setting in manifest["settings"].values()} <= set(TRY)
     for task in manifest["tasks"]:
         assert all(isinstance(text, str) for pair in task["defaultArgs"].items() for text in pair)
+
+
+def test_the_validator_of_community_scripts_takes_it(manifest):
+    assert set(manifest) - TOP == set()
+    assert {"name", "description", "version", "exec"} <= set(manifest)
+    assert re.fullmatch(r"\d+(\.\d+)?(\.\d+)?", manifest["version"])
+    ui = manifest["ui"]
+    assert set(ui) <= {"css", "javascript", "requires", "assets", "csp", "settings"}
+    assert set(ui) & {"css", "javascript"}
+    for task in manifest["tasks"]:
+        assert {"name", "description", "defaultArgs"} <= set(task)
+    for setting in manifest["settings"].values():
+        assert {"displayName", "type"} <= set(setting)
+
+
+def test_name_description_and_version_are_lines_of_their_own(manifest):
+    """The index of CommunityScripts is made by reading lines."""
+    lines = (ROOT / "ahavenvlmconnector.yml").read_text(encoding="utf-8").splitlines()
+    for key in ("name", "description", "version"):
+        assert [line for line in lines if line.startswith(f"{key}:")] == [f"{key}: {manifest[key]}"]
+    assert not lines[0].startswith("#")
+
+
+def test_the_page_for_the_community_names_every_task(manifest):
+    page = (ROOT / "docs" / "community" / "README.md").read_text(encoding="utf-8")
+    cells = re.findall(r"^\| ([A-Z][^|]+) \|", page, re.MULTILINE)
+    assert {name for cell in cells for name in cell.split(", ")} == {
+        task["name"] for task in manifest["tasks"]
+    }
 
 
 def test_it_runs_the_plugin(manifest):

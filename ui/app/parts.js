@@ -1,6 +1,6 @@
 /** Parts that the tabs of the page share: loading, faults with a retry, findings of checks. */
 
-import { startTask } from "./stash.js";
+import { CallError, startTask } from "./stash.js";
 import { page as texts, parts } from "./texts.js";
 
 /** @typedef {import("../contract").SectionValue} SectionValue */
@@ -20,18 +20,21 @@ export const messageOf = (error) => (error instanceof Error ? error.message : St
 
 /**
  * Load a value when the component appears and whenever `load` changes. What is here stays while it
- * is loaded anew, also when that fails.
+ * is loaded anew, also when that fails; then there is a fault, with its code where it has one.
  * @template Value
  * @param {(signal: AbortSignal) => Promise<Value>} load
  */
 export function useLoaded(load) {
-  const [state, setState] = React.useState(/** @type {{value?: Value, fault: string}} */ ({ fault: "" }));
+  const [state, setState] = React.useState(/** @type {{value?: Value, fault: string, code?: string}} */ ({ fault: "" }));
   const [round, setRound] = React.useState(0);
   React.useEffect(() => {
     const stop = new AbortController();
     load(stop.signal).then(
       (value) => !stop.signal.aborted && setState({ value, fault: "" }),
-      (error) => !stop.signal.aborted && setState((before) => ({ ...before, fault: messageOf(error) })),
+      (error) => {
+        const code = error instanceof CallError ? error.code : undefined;
+        if (!stop.signal.aborted) setState((before) => ({ ...before, fault: messageOf(error), code }));
+      },
     );
     return () => stop.abort();
   }, [load, round]);

@@ -50,7 +50,24 @@ export default function SetUp({ shell }) {
     else checks.delete(key);
     setCount((count) => count + 1);
   };
-  return whenLoaded(loaded, (settings) => h(Parts, { shell, settings, save, undo, setCheck, setSettings: loaded.set }));
+  const load = async () => {
+    const settings = await call(shell, "settings", {});
+    loaded.set(settings);
+    return settings;
+  };
+  const change = async (/** @type {SettingsValue} */ { revision }, /** @type {SettingChange[]} */ changes) => {
+    const settings = await call(shell, "change_settings", { revision, changes });
+    loaded.set(settings);
+    return settings;
+  };
+  const { value = null, code } = loaded;
+  const isServerSound = !!value?.endpoints.some((endpoint) => checks.get(checkKey(endpoint))?.works);
+  return h(
+    React.Fragment,
+    null,
+    (value || code === "setup") && h(Steps, { shell, settings: value, isServerSound, load, change, setCheck }),
+    whenLoaded(loaded, (settings) => h(Parts, { shell, settings, save, undo, setCheck, setSettings: loaded.set })),
+  );
 }
 
 /** @param {{shell: Shell, settings: SettingsValue, save: Save, undo: () => Promise<string>, setCheck: (key: string, section: SectionValue | null) => void, setSettings: (settings: SettingsValue) => void}} props */
@@ -62,7 +79,6 @@ function Parts({ shell, settings, save, undo, setCheck, setSettings }) {
     null,
     settings.faults.map((fault) => h(Fault, { key: fault, fault })),
     overrides(settings).map((text) => h("p", { key: text, className: "text-muted" }, text)),
-    h(Steps, { shell, settings, isServerSound: measured.some((one) => one?.works) }),
     h(Endpoints, { shell, settings, save, checks, setCheck }),
     h(WantedTags, { shell, settings, save }),
     h(Effort, { settings, save, perSecond }),

@@ -238,11 +238,31 @@ export const page = {
   tabs: { setup: "Set-up", queue: "Queue", runs: "Runs", tags: "Tags" },
   steps: {
     title: "Three steps to the first tags",
-    server: "Set a server below and check it. Its light turns green.",
-    tags: "Choose what to look for.",
-    scene: "Open a scene, and press “Tag this scene now” in its tab “VLM”. What was found appears there.",
+    server: "Name the server that runs your model.",
+    tags: "Say what to look for.",
+    scene: (/** @type {string} */ name) => `See what is found in your newest scene: ${name}.`,
+    noScene: "Stash has no scene yet. Add videos and let Stash scan them.",
     done: "done",
-    toScenes: "Choose a scene",
+    address: "Address of the server",
+    tagList: "Tags, one to a line or with commas between them",
+    tagExample: "Foul, Goal, Free throw",
+    help: (/** @type {boolean} */ installs, /** @type {boolean} */ hasScene) =>
+      [
+        installs && "The button first installs the Python packages that the plugin needs: about 250 MB, in a folder of its own.",
+        `${installs ? "Then it" : "The button"} saves server and tags, and asks the server about a few test pictures.`,
+        hasScene && "At last it adds tags and markers to that one scene. The task Undo Last Run takes them back.",
+      ]
+        .filter(Boolean)
+        .join(" "),
+    start: "Save, check and tag this scene",
+    stages: {
+      packages: "Installing Python packages. This takes a few minutes; keep this page open.",
+      saving: "Saving …",
+      checking: "Checking the server with a few test pictures. This takes up to half a minute.",
+      tagging: "The scene is being tagged. The ring in the navigation bar shows how far it is.",
+    },
+    toScene: "See what was found",
+    toScenes: "Choose another scene",
   },
   lights: {
     unknown: "not checked in this session",

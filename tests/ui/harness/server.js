@@ -89,6 +89,7 @@ export class FakePlugin {
     this.isStopped = false;
     this.isBroken = false;
     this.isMissing = false;
+    this.needsPackages = false;
   }
 
   graphql({ query, variables }) {
@@ -102,6 +103,9 @@ export class FakePlugin {
       this.polls = 0;
       return { data: { runPluginTask: "31" } };
     }
+    if (query.includes("HavenNewestScene")) {
+      return { data: { findScenes: { scenes: [{ id: "13", title: "Cup final", files: [] }] } } };
+    }
     if (query.includes("stopJob")) {
       this.isStopped = true;
       return { data: { stopJob: true } };
@@ -113,6 +117,8 @@ export class FakePlugin {
 
   replies({ mode, api, calls }) {
     if (mode !== "pages" || api !== 1) return { api: 1, ok: false, code: "version", message: "" };
+    if (this.needsPackages && this.tasks.length) this.needsPackages = false;
+    if (this.needsPackages) return { api: 1, ok: false, code: "setup", message: "Packages are not installed yet." };
     const replies = calls.map((one) => {
       this.calls.push(one);
       const code = this.failing.has(one.op) ? "stash" : this.refusals.shift();

@@ -288,9 +288,45 @@ test("a first visit is led through three steps", async () => {
   await page.click("text=Save the tag list");
   await page.waitForFunction(() => document.querySelectorAll(".haven-steps .is-done").length === 2);
   await picture("first-1200");
-  await page.click("text=Choose a scene");
+  await page.click("text=Choose another scene");
   await page.waitForSelector("text=Card 12");
   assert.deepEqual(faults, []);
+});
+
+for (const isBare of [false, true]) {
+  test(`one button of a first visit does all${isBare ? ", packages included" : ""}`, async () => {
+    plugin.page.runs = [];
+    plugin.needsPackages = isBare;
+    await open("");
+    await page.waitForSelector(".haven-steps:has-text('Cup final')");
+    assert.equal(await page.isVisible("text=first installs the Python packages"), isBare);
+    await page.fill("#haven-first-server", "http://tower:1234/v1");
+    await page.fill("#haven-first-tags", "Foul: a player hits, Goal");
+    if (isBare) await picture("bare-1200");
+    await page.click("text=Save, check and tag this scene");
+    await page.click("text=See what was found");
+    await page.waitForURL("**/scenes/13");
+    const modes = plugin.tasks.map(({ args }) => args.mode);
+    assert.deepEqual(modes, isBare ? ["check_setup", "tag_videos"] : ["tag_videos"]);
+    assert.equal(plugin.tasks.at(-1).args.scenes, "13");
+    const [{ changes }] = sent("change_settings");
+    const [{ base_url, key, was }] = JSON.parse(changes[0].value);
+    assert.deepEqual({ base_url, key, was }, { base_url: "http://tower:1234/v1", key: "none", was: 0 });
+    assert.deepEqual(JSON.parse(changes[1].value), ["Foul", "Goal"]);
+    assert.deepEqual(JSON.parse(changes[2].value), { Foul: "a player hits" });
+    assert.equal(await page.locator("[role=alert]").count(), 0);
+  });
+}
+
+test("a server that fails ends a first visit with the reason", async () => {
+  plugin.page.runs = [];
+  plugin.page.endpoints = plugin.page.endpoints.filter(({ name }) => name === "Attic");
+  await open("");
+  await page.fill("#haven-first-tags", "Foul");
+  await page.click("text=Save, check and tag this scene");
+  await page.waitForSelector(".haven-steps [role=alert]");
+  assert.equal(plugin.tasks.length, 0);
+  assert.ok(await page.isEnabled("text=Save, check and tag this scene"));
 });
 
 test("a part that fails says so with a retry, and the rest stays", async () => {

@@ -99,7 +99,7 @@ test("a person gets from an empty set-up to a corrected scene by mouse", async (
 
   const { duration, basename } = await scene();
   if (PAGES) {
-    await press(page.getByText("Choose a scene"));
+    await press(page.getByText("Choose another scene"));
     await press(page.locator(`.scene-card a:has-text("${basename}")`).first());
   } else await page.goto(`${server.url}/scenes/${SCENE}`);
   await press(page.locator("#operation-menu"));
