@@ -48,8 +48,8 @@ def test_one_scene_of_a_run_is_undone(arena, configure):
     assert arena.content(first) == before
     assert arena.content(second) == after
     arena.run("Undo Last Run")
-    assert arena.content(second)[0] == (*before[0],)
-    assert "nothing to undo" in arena.said("info")[-1] or "is undone" in arena.said("info")[-1]
+    assert arena.content(second)[0] == before[0]
+    assert any("is undone: 1 scene." in line for line in arena.said("info"))
 
 
 def test_previews_are_made_of_the_markers_of_one_run_and_no_other(arena, configure):
@@ -69,4 +69,5 @@ def test_previews_are_made_of_the_markers_of_one_run_and_no_other(arena, configu
     folders = {Path(name).parent.name for name in made}
     assert {int(Path(name).name) for name in made} == seconds
     assert len(folders) == 1
-    assert all(".mp4" in kinds for kinds in made.values())
+    kinds = set(map(frozenset, made.values()))
+    assert kinds in ({frozenset({".mp4"})}, {frozenset({".mp4", ".jpg", ".webp"})})
