@@ -141,6 +141,19 @@ export interface RunItemArguments {
   id: string;
 }
 
+/** Items that a task would work on, by the names that its arguments have. Without any: the queue. `…_filter`: the criteria of Stash's own requests as JSON text; `search` goes with them. `is_new`: everything that is not tagged yet, without what carries one of `except_tags`. */
+export interface ForecastArguments {
+  scenes?: string[];
+  images?: string[];
+  galleries?: string[];
+  scene_filter?: string | null;
+  image_filter?: string | null;
+  gallery_filter?: string | null;
+  search?: string;
+  is_new?: boolean;
+  except_tags?: string[];
+}
+
 /** The number of scenes and images that wait. */
 export interface QueueSize {
   scenes: number;
@@ -438,7 +451,7 @@ export interface Operations {
   undo_settings: { arguments: UndoSettingsArguments; value: SettingsValue };
   models: { arguments: EndpointArguments; value: Models };
   check: { arguments: CheckArguments; value: Sections };
-  forecast: { arguments: Nothing; value: Sections };
+  forecast: { arguments: ForecastArguments; value: Sections };
   runs: { arguments: RunsArguments; value: RunList };
   run: { arguments: RunArguments; value: RunReportValue };
   run_page: { arguments: RunArguments; value: RunPage };

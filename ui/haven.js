@@ -33,21 +33,22 @@
     return started;
   }
 
-  /** @type {import("./plugin-api").TaskState | null} */
-  let running = null;
+  /** @type {readonly import("./plugin-api").TaskState[]} */
+  let tasks = [];
   /** @type {Set<() => void>} */
   const listeners = new Set();
+  const tell = () => listeners.forEach((listener) => listener());
   /** @type {Shell} */
   const shell = {
     api,
     pluginId: PLUGIN_ID,
     version: VERSION,
     load,
-    task: {
-      get: () => running,
-      set(task) {
-        running = task;
-        listeners.forEach((listener) => listener());
+    tasks: {
+      get: () => tasks,
+      set(found) {
+        tasks = found;
+        tell();
       },
       listen(listener) {
         listeners.add(listener);
@@ -126,11 +127,13 @@
   }
 
   /**
-   * Start a task about items, after a dialogue that says what it does.
+   * Open the dialogue that starts a task about the selected items, or all that the list shows.
    * @param {"scenes" | "images" | "galleries"} kind
-   * @param {readonly string[]} ids
+   * @param {Iterable<string>} ids
+   * @param {import("./plugin-api").ListFilter | null} [filter] null: there is no list
    */
-  const start = (kind, ids) => load("app/start.js").then((module) => module.open(shell, kind, ids));
+  const start = (kind, ids, filter) =>
+    load("app/start.js").then((module) => module.open(shell, { kind, ids: [...ids], filter }));
 
   // The scene: a tab, and an entry in the "…" menu. Other plugins hand nothing but children to the
   // parts of the page; what the page itself got is known by then.
@@ -152,29 +155,39 @@
   });
 
   /**
-   * Return the tree with one more entry in the menu that belongs to the toggle `operation-menu`;
-   * the same tree when there is none.
+   * Return the tree with each element that `change` takes replaced by what it returns; the same
+   * tree when it takes none.
    * @param {any} node
-   * @param {Element} entry
+   * @param {(element: any) => Element | null} change
    * @returns {any}
    */
-  function withEntry(node, entry) {
+  function changed(node, change) {
     if (Array.isArray(node)) {
-      const changed = node.map((one) => withEntry(one, entry));
-      return changed.some((one, index) => one !== node[index]) ? changed : node;
+      const parts = node.map((one) => changed(one, change));
+      return parts.some((one, index) => one !== node[index]) ? parts : node;
     }
     if (!React.isValidElement(node)) return node;
+    const taken = change(node);
+    if (taken) return taken;
     const children = /** @type {any} */ (node.props).children;
+    const parts = changed(children, change);
+    if (parts === children) return node;
+    return React.cloneElement(node, {}, ...(Array.isArray(parts) ? parts : [parts]));
+  }
+  /**
+   * Return the element with one more entry in its menu, if that belongs to `operation-menu`.
+   * @param {any} element
+   * @param {Element} entry
+   */
+  function withEntry(element, entry) {
+    const { children } = element.props;
     const isMenu = (/** @type {any} */ part) => part?.type === Bootstrap.Dropdown.Menu;
-    if (Array.isArray(children) && children.some((part) => part?.props?.id === "operation-menu")) {
-      const extended = children.map((part) =>
-        isMenu(part) ? React.cloneElement(part, {}, part.props.children, entry) : part,
-      );
-      return React.cloneElement(node, {}, ...extended);
-    }
-    const changed = withEntry(children, entry);
-    if (changed === children) return node;
-    return React.cloneElement(node, {}, ...(Array.isArray(changed) ? changed : [changed]));
+    const isOurs = (/** @type {any} */ part) => part?.props?.id === "operation-menu";
+    if (!Array.isArray(children) || !children.some(isOurs)) return null;
+    const extended = children.map((part) =>
+      isMenu(part) ? React.cloneElement(part, {}, part.props.children, entry) : part,
+    );
+    return React.cloneElement(element, {}, ...extended);
   }
   api.patch.after("ScenePage", (...args) => {
     scenePage = first(args);
@@ -182,10 +195,10 @@
     if (!scene) return last(args);
     const entry = h(
       Bootstrap.Dropdown.Item,
-      { key: KEY, className: "bg-secondary text-white", onClick: () => start("scenes", [scene.id]) },
+      { key: KEY, className: "bg-secondary text-white", onClick: () => start("scenes", [scene.id], null) },
       "Tag with VLM…",
     );
-    return withEntry(last(args), entry);
+    return changed(last(args), (element) => withEntry(element, entry));
   });
 
   /**
@@ -214,51 +227,95 @@
   });
 
   /**
-   * Add an entry to a list's operations. Of two names that both exist, the inner one finds it there.
+   * Return props with one more operation, once: of two patched names the inner one finds it there.
+   * @param {any} props
+   * @param {string} prop
+   * @param {import("./plugin-api").ListOperation | null} entry
+   */
+  function withOperation(props, prop, entry) {
+    const known = props[prop] ?? [];
+    const isThere = !entry || known.some((/** @type {any} */ one) => one.text === entry.text);
+    return isThere ? props : { ...props, [prop]: [...known, entry] };
+  }
+  /**
+   * Add an entry to a list's operations.
    * @param {string} name
    * @param {string} prop
-   * @param {(props: any) => any} make
+   * @param {(props: any) => import("./plugin-api").ListOperation | null} make
    */
-  function operation(name, prop, make) {
-    api.patch.before(name, (...args) => {
-      const props = first(args);
-      const entry = make(props);
-      const known = props[prop] ?? [];
-      const isThere = !entry || known.some((/** @type {any} */ one) => one.text === entry.text);
-      return [isThere ? props : { ...props, [prop]: [...known, entry] }];
-    });
-  }
+  const operation = (name, prop, make) =>
+    api.patch.before(name, (...args) => [withOperation(first(args), prop, make(first(args)))]);
   const onSelection = (/** @type {"images" | "galleries"} */ kind) => () => ({
     text: "Tag with VLM…",
-    isDisplayed: (/** @type {any} */ _r, /** @type {any} */ _f, /** @type {Set<string>} */ ids) => ids.size > 0,
-    onClick: (/** @type {any} */ _r, /** @type {any} */ _f, /** @type {Set<string>} */ ids) => start(kind, [...ids]),
+    isDisplayed: () => true,
+    onClick: (/** @type {any} */ _, /** @type {any} */ filter, /** @type {Set<string>} */ ids) => start(kind, ids ?? [], filter),
   });
   for (const name of ["ImageList", "FilteredImageList"]) operation(name, "extraOperations", onSelection("images"));
   for (const name of ["GalleryList", "FilteredGalleryList"]) operation(name, "extraOperations", onSelection("galleries"));
   operation("GalleryImagesPanel", "extraOperations", ({ gallery }) =>
-    gallery && { text: "Tag this gallery with VLM…", isDisplayed: () => true, onClick: () => start("galleries", [gallery.id]) },
+    gallery && { text: "Tag this gallery with VLM…", isDisplayed: () => true, onClick: () => start("galleries", [gallery.id], null) },
   );
 
-  // Selected scenes: the list passes no ids, its cards do.
-  /** @type {Map<string, boolean>} */
-  const cards = new Map();
+  // Selected scenes: some versions hand over the selection and the filter, others have cards only.
+  /** @type {Set<string>} */
+  const cards = new Set();
+  /** @type {{ids: Set<string>, filter: any} | null} */
+  let list = null;
+  let hasOperation = false;
+  let soon = 0;
+  const changeCards = (/** @type {() => unknown} */ change) => {
+    const before = cards.size;
+    change();
+    if (cards.size === before) return;
+    clearTimeout(soon); // a component must not change another one while it is drawn
+    soon = setTimeout(tell, 20);
+  };
   api.patch.before("SceneCard", (...args) => {
-    const props = first(args);
-    if (props.scene) cards.set(props.scene.id, !!props.selected);
-    return [props];
+    const { scene, selected } = first(args);
+    if (scene) changeCards(() => (selected ? cards.add(scene.id) : cards.delete(scene.id)));
+    return args;
   });
-  api.Event?.addEventListener("stash:location", () => cards.clear());
-  const selected = () => [...cards].filter(([, isSelected]) => isSelected).map(([id]) => id);
-  operation("SceneListOperations", "operations", ({ hasSelection }) => ({
-    text: "Tag with VLM…",
-    isDisplayed: () => !!hasSelection,
-    onClick: () => start("scenes", selected()),
-  }));
+  api.patch.before("SceneList", (...args) => {
+    const { selectedIds, filter } = first(args);
+    if (selectedIds) list = { ids: selectedIds, filter };
+    return args;
+  });
+  api.Event?.addEventListener("stash:location", () => {
+    list = null;
+    hasOperation = false;
+    changeCards(() => cards.clear());
+  });
+  const startScenes = () => start("scenes", list?.ids ?? cards, list?.filter);
+  const sceneOperation = () => {
+    hasOperation = true;
+    return { text: "Tag with VLM…", isDisplayed: () => true, onClick: startScenes };
+  };
+  operation("SceneListOperations", "operations", sceneOperation);
+  api.patch.after("FilteredSceneList", (...args) =>
+    changed(last(args), (element) => {
+      const bar = element.props.operationComponent;
+      if (!Array.isArray(bar?.props?.operations)) return null;
+      const props = withOperation(bar.props, "operations", sceneOperation());
+      return React.cloneElement(element, { operationComponent: React.cloneElement(bar, props) });
+    }),
+  );
 
+  /** Redraw when tasks or the selection change. */
+  function useNews() {
+    const [, draw] = React.useReducer((/** @type {number} */ count) => count + 1, 0);
+    React.useLayoutEffect(() => shell.tasks.listen(draw), []);
+  }
+  /** The selected scenes, in lists that have no place for an operation. */
+  function Selected() {
+    useNews();
+    if (hasOperation || !cards.size) return null;
+    const text = `Tag ${cards.size} selected with VLM…`;
+    return h(Bootstrap.Button, { className: "minimal haven-selected", title: text, "aria-label": text, onClick: startScenes }, `VLM (${cards.size})`);
+  }
   /** The link to the page, with a ring around it while a task runs. */
   function NavItem() {
-    const [task, setTask] = React.useState(running);
-    React.useEffect(() => shell.task.listen(() => setTask(running)), []);
+    useNews();
+    const [task] = tasks;
     const text = task ? `VLM: ${task.text}` : "VLM";
     const turn = task?.progress == null ? 25 : Math.max(5, Math.round(task.progress * 100));
     return h(
@@ -273,7 +330,7 @@
       ),
     );
   }
-  append("MainNavBar.UtilityItems", () => h(Boundary, { key: KEY }, h(NavItem)));
+  append("MainNavBar.UtilityItems", () => h(Boundary, { key: KEY }, h(Selected), h(NavItem)));
 
   api.patch.instead("PluginSettings", (...args) => {
     const props = first(args);
@@ -286,8 +343,8 @@
 
   api.register.route(ROUTE, () => h(Safe, { module: "app/page.js" }));
 
-  // A task that was started before the page was loaded anew is followed again.
+  // A task that was followed before the page was loaded anew is followed again.
   if (sessionStorage.getItem("haven-task")) {
-    load("app/stash.js").then((module) => module.resume(shell)).catch(() => undefined);
+    load("app/stash.js").then((module) => module.watch(shell)).catch(() => undefined);
   }
 })();

@@ -38,10 +38,16 @@ export interface ListOperation {
   isDisplayed?: (...args: any[]) => boolean;
   className?: string;
 }
+/** The filter of one of Stash's lists. */
+export interface ListFilter {
+  makeFindFilter?: () => { q?: string | null };
+  makeFilter?: () => object;
+}
 export interface Client {
   query(options: object): Promise<{ data: any }>;
   mutate(options: object): Promise<{ data: any }>;
   refetchQueries(options: { include: string[] }): unknown;
+  getObservableQueries?(): Map<string, { queryName?: string; variables?: any }>;
 }
 export interface PluginApi {
   React: typeof ReactModule;
@@ -72,9 +78,10 @@ export interface Shell {
   version: string;
   /** Load a module of `ui/`, for example "app/start.js". */
   load: (module: string) => Promise<any>;
-  /** The running task, for the ring in the navbar. */
-  task: { get: () => TaskState | null; set: (task: TaskState | null) => void; listen: (fn: () => void) => () => void };
+  /** The plugin's tasks that run or wait in Stash, in their order; the ring shows the first. */
+  tasks: { get: () => readonly TaskState[]; set: (tasks: readonly TaskState[]) => void; listen: (fn: () => void) => () => void };
 }
+/** A task. `progress` is null while it waits. */
 export interface TaskState {
   id: string;
   text: string;

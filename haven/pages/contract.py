@@ -213,6 +213,26 @@ class RunItemArguments:
     id: Id
 
 
+@dataclass(frozen=True, slots=True)
+class ForecastArguments:
+    """Items that a task would work on, by the names that its arguments have. Without any: the
+    queue.
+
+    ``…_filter``: the criteria of Stash's own requests as JSON text; ``search`` goes with them.
+    ``is_new``: everything that is not tagged yet, without what carries one of ``except_tags``.
+    """
+
+    scenes: Annotated[tuple[Id, ...], Most(2000)] = ()
+    images: Annotated[tuple[Id, ...], Most(2000)] = ()
+    galleries: Annotated[tuple[Id, ...], Most(2000)] = ()
+    scene_filter: Annotated[str | None, Most(100_000)] = None
+    image_filter: Annotated[str | None, Most(100_000)] = None
+    gallery_filter: Annotated[str | None, Most(100_000)] = None
+    search: Annotated[str, Most(1000)] = ""
+    is_new: bool = False
+    except_tags: Annotated[tuple[Annotated[str, Most(400)], ...], Most(200)] = ()
+
+
 # Values.
 
 
@@ -617,7 +637,7 @@ OPERATIONS: Mapping[str, tuple[type[Any], type[Any]]] = {
     "undo_settings": (UndoSettingsArguments, SettingsValue),
     "models": (EndpointArguments, Models),
     "check": (CheckArguments, Sections),
-    "forecast": (Nothing, Sections),
+    "forecast": (ForecastArguments, Sections),
     "runs": (RunsArguments, RunList),
     "run": (RunArguments, RunReportValue),
     "run_page": (RunArguments, RunPage),

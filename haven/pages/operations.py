@@ -65,10 +65,10 @@ def _check(context: PageContext, arguments: contract.CheckArguments) -> contract
     return check(context, arguments)
 
 
-def _forecast(context: PageContext, _: contract.Nothing) -> contract.Sections:
+def _forecast(context: PageContext, arguments: contract.ForecastArguments) -> contract.Sections:
     from haven.pages.forecast import forecast
 
-    return forecast(context)
+    return forecast(context, arguments)
 
 
 def _tag_tree(context: PageContext, _: contract.Nothing) -> contract.TagTree:

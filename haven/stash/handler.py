@@ -17,6 +17,7 @@ from haven.settings.settings import TagNames
 from haven.stash import reading, server
 from haven.stash.apply import ItemWriter
 from haven.stash.evidence import Evidence
+from haven.stash.filters import ItemFilter
 from haven.stash.journal import Journal
 from haven.stash.plan import PlanOptions, TagInfo
 from haven.stash.previews import queue_previews
@@ -113,6 +114,23 @@ class MediaHandler:
         failed = dict.fromkeys(reading.ids_with_tags(self._client, kind, tag.id, errored.id))
         return (*(one for one in ids if one not in failed), *failed)
 
+    def ids_matching(self, kind: ItemKind, items: ItemFilter) -> tuple[str, ...]:
+        """Return the ids of all items of one kind that a filter shows, in order.
+
+        Raises ``StashQueryError`` for a filter that Stash does not know.
+        """
+        return reading.ids_matching(self._client, kind, items)
+
+    def newest_first(self, kind: ItemKind, ids: Iterable[str]) -> tuple[str, ...]:
+        """Return the ids, those added to Stash last first, and those that failed before last."""
+        return self._failed_last(kind, sorted(ids, key=int, reverse=True))
+
+    def shortest_first(self, scene_ids: Sequence[str]) -> tuple[str, ...]:
+        """Return the ids, those of short scenes first, and those that failed before last."""
+        lengths_s = reading.lengths_s(self._client, scene_ids)
+        by_length = sorted(scene_ids, key=lambda one: lengths_s.get(one, 0.0))
+        return self._failed_last(ItemKind.SCENE, by_length)
+
     def names_without_tag(self, names: Iterable[str]) -> tuple[str, ...]:
         """Return those of these names that no tag in Stash has."""
         wanted = tuple(names)
@@ -124,24 +142,24 @@ class MediaHandler:
         those that failed before last.
         """
         videos = reading.videos_without_tags(self._client, *self._ids_of(except_tags))
-        failed = set(self._failed(ItemKind.SCENE))
-        return tuple(sorted(videos, key=lambda video: video.scene_id in failed))
+        by_id = {video.scene_id: video for video in videos}
+        return tuple(by_id[one] for one in self._failed_last(ItemKind.SCENE, by_id))
 
     def untagged_images(self, except_tags: Iterable[str]) -> tuple[str, ...]:
         """Return the ids of the images that are not done and carry none of these tags, those that
         failed before last.
         """
         ids = reading.ids_without_tags(self._client, ItemKind.IMAGE, *self._ids_of(except_tags))
-        failed = set(self._failed(ItemKind.IMAGE))
-        return tuple(sorted(ids, key=failed.__contains__))
+        return self._failed_last(ItemKind.IMAGE, ids)
 
     def _ids_of(self, except_tags: Iterable[str]) -> list[str]:
         found = self._tags.find((self._names.tagged, *except_tags))
         return [tag.id for tag in found.values()]
 
-    def _failed(self, kind: ItemKind) -> tuple[str, ...]:
+    def _failed_last(self, kind: ItemKind, ids: Iterable[str]) -> tuple[str, ...]:
         errored = self._tag(self._names.errored)
-        return reading.ids_with_tags(self._client, kind, errored.id) if errored else ()
+        failed = set(reading.ids_with_tags(self._client, kind, errored.id) if errored else ())
+        return tuple(sorted(ids, key=failed.__contains__))
 
     def queued_videos(self, tag_name: str) -> tuple[QueuedVideo, ...]:
         """Return the first file of every scene that carries a tag. Empty when Stash has no such

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from haven.items import ItemKind, ItemRef
 from haven.stash.errors import ItemGoneError, StashLockedError, StashQueryError, StashReplyError
+from haven.stash.filters import ItemFilter
 from haven.stash.transport import StashClient
 from haven.stash.values import (
     Gallery,
@@ -84,11 +85,25 @@ def image_ids_in_galleries_with_tag(client: StashClient, tag_id: str) -> tuple[s
 
 
 def image_ids_in(client: StashClient, gallery_ids: Sequence[str]) -> tuple[str, ...]:
-    """Return the ids of the images in these galleries, in order."""
-    if not gallery_ids:
-        return ()
-    criteria = {"galleries": {"value": list(gallery_ids), "modifier": "INCLUDES"}}
-    return _ids(client, ItemKind.IMAGE, criteria)
+    """Return the ids of the images in these galleries, each once, in order."""
+    ids: set[str] = set()
+    for start in range(0, len(gallery_ids), PAGE):
+        ids.update(_ids(client, ItemKind.IMAGE, in_galleries(gallery_ids[start : start + PAGE])))
+    return tuple(sorted(ids, key=int))
+
+
+def in_galleries(gallery_ids: Sequence[str]) -> Criteria:
+    """Return the criteria for images in one of these galleries."""
+    return {"galleries": {"value": list(gallery_ids), "modifier": "INCLUDES"}}
+
+
+def ids_matching(client: StashClient, kind: ItemKind, items: ItemFilter) -> tuple[str, ...]:
+    """Return the ids of all items of one kind that a filter shows, in order.
+
+    Raises ``StashQueryError`` for a filter that Stash does not know.
+    """
+    # An OR of the person's own would take in what the criteria beside it leave out.
+    return _ids(client, kind, {"AND": items.criteria}, items.search)
 
 
 def ids_without_tags(client: StashClient, kind: ItemKind, *tag_ids: str) -> tuple[str, ...]:
@@ -106,6 +121,11 @@ def videos_without_tags(client: StashClient, *tag_ids: str) -> tuple[QueuedVideo
     ids.
     """
     return _videos(client, {"tags": _untagged(*tag_ids)})
+
+
+def lengths_s(client: StashClient, scene_ids: Iterable[str]) -> dict[str, float]:
+    """Return the length of each scene that has a file, by id, in this order."""
+    return {scene: length_s for scene, length_s in _read(client, _LENGTHS, scene_ids) if length_s}
 
 
 def _videos(client: StashClient, criteria: Criteria) -> tuple[QueuedVideo, ...]:
@@ -178,12 +198,14 @@ def _untagged(*tag_ids: str) -> Criteria:
     return {"value": list(tag_ids), "modifier": "EXCLUDES", "depth": 0}
 
 
-def _ids(client: StashClient, kind: ItemKind, criteria: Criteria) -> tuple[str, ...]:
+def _ids(
+    client: StashClient, kind: ItemKind, criteria: Criteria, search: str = ""
+) -> tuple[str, ...]:
     """Return all ids, page by page. A page begins above the last id, so that none is skipped if a
     tag is removed meanwhile.
     """
     reading, ids = _READINGS[kind], list[str]()
-    page = {"per_page": PAGE, "sort": "id", "direction": "ASC"}
+    page = {"per_page": PAGE, "sort": "id", "direction": "ASC", **({"q": search} if search else {})}
     while True:
         after = {"id": {"value": int(ids[-1]), "modifier": "GREATER_THAN"}} if ids else {}
         data = client.ask(reading.found, {"page": page, "criteria": {**criteria, **after}})
@@ -258,6 +280,10 @@ def _scene(data: Mapping[str, Any]) -> Scene:
         tags=_tags(data),
         markers=tuple(_marker(marker) for marker in data["scene_markers"]),
     )
+
+
+def _length(data: Mapping[str, Any]) -> tuple[str, float]:
+    return str(data["id"]), sum(float(file["duration"]) for file in data["files"][:1])
 
 
 def _scene_file(data: Mapping[str, Any]) -> SceneFile:
@@ -392,6 +418,14 @@ _GALLERIES = Reading(
     "id title image_count tags { id name } files { path } folder { path }",
     _gallery,
     at_once=50,
+)
+_LENGTHS = Reading(
+    ItemKind.SCENE,
+    "Scene",
+    "Scenes",
+    "id files { duration }",
+    _length,
+    at_once=PAGE,
 )
 _READINGS: Mapping[ItemKind, Reading[Any]] = {
     reading.kind: reading for reading in (_SCENES, _IMAGES, _GALLERIES)

@@ -17,13 +17,12 @@ from haven.settings.settings import Settings
 from haven.stash.handler import MediaHandler
 from haven.stash.values import Recovered, ServerInfo
 from haven.tasks.selection import (
+    ARGUMENTS,
     EXCEPT_TAGS,
-    GALLERIES,
-    IMAGES,
-    RUN,
-    SCENES,
+    NEWEST,
+    SHORTEST,
     Selection,
-    selected,
+    order_of,
 )
 from vlm_engine import ConfigError, Coverage, EndpointStats, Section, StyleComparison
 
@@ -38,10 +37,7 @@ FRAMES, WRITE = "frames", "write"
 """Arguments of *Check Set-up*: the number of frames to ask about in every style, and whether the
 style that is best is set.
 """
-OWN_ARGUMENTS = (
-    *(CONTINUES, FIRST_LEFT, BRING_BACK, FRAMES, WRITE),
-    *(SCENES, IMAGES, GALLERIES, EXCEPT_TAGS, RUN),
-)
+OWN_ARGUMENTS = (CONTINUES, FIRST_LEFT, BRING_BACK, FRAMES, WRITE, *ARGUMENTS)
 _YES = frozenset(("yes", "true", "on", "1"))
 _NO = frozenset(("", "no", "false", "off", "0"))
 
@@ -151,7 +147,8 @@ class TaskContext:
     """Surroundings of one task.
 
     ``report`` takes the task's progress as a fraction. ``arguments``: those of the task, also the
-    ones that it left for itself.
+    ones that it left for itself. ``selection``: the items that they name; None: those that are
+    queued.
     """
 
     settings: Settings
@@ -163,11 +160,7 @@ class TaskContext:
     record: RunRecord
     arguments: Mapping[str, str]
     plugin_id: str
-
-    @property
-    def selection(self) -> Selection | None:
-        """The items that the arguments name; None: those that are queued."""
-        return selected(self.arguments)
+    selection: Selection | None = None
 
     @property
     def still_queued(self) -> str:
@@ -183,6 +176,15 @@ class TaskContext:
             for item_id in await self.stash(self.handler.ids_with, kind, tag)
         ]
         return tuple(dict.fromkeys(found))
+
+    async def in_order(self, kind: ItemKind, ids: Sequence[str]) -> tuple[str, ...]:
+        """Return the ids in the order that the arguments name. Images have no length."""
+        order = order_of(self.arguments)
+        if order == NEWEST:
+            return await self.stash(self.handler.newest_first, kind, ids)
+        if order == SHORTEST and kind is ItemKind.SCENE:
+            return await self.stash(self.handler.shortest_first, ids)
+        return tuple(ids)
 
     async def recover_cut_off_runs(self) -> None:
         """Complete what killed runs left half-written. Every task that writes begins with this."""

@@ -46,8 +46,11 @@ class StashRequest:
 
     @property
     def texts(self) -> Mapping[str, str]:
-        """The arguments of a task, which are text."""
-        return {name: str(value) for name, value in self.arguments.items()}
+        """The arguments of a task as text. Lists and objects, which scripts send, become JSON."""
+        return {
+            name: json.dumps(value) if isinstance(value, list | dict) else str(value)
+            for name, value in self.arguments.items()
+        }
 
     @property
     def is_for_pages(self) -> bool:

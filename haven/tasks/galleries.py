@@ -23,7 +23,7 @@ _CHUNK = 50
 
 async def image_ids(context: TaskContext, queues: Sequence[str]) -> tuple[str, ...]:
     """Return the images with one of the tags ``queues``, then those in galleries with one; or
-    those that the task's arguments name, and those in galleries that they name.
+    those that the task's arguments name, and those in galleries that they name. Each in order.
 
     A task that goes on in a new time slice skips the images in galleries that it has done: they
     carry no tag that says so.
@@ -31,14 +31,16 @@ async def image_ids(context: TaskContext, queues: Sequence[str]) -> tuple[str, .
     if chosen := context.selection:
         find_in = context.handler.image_ids_in
         inside = await context.stash(find_in, chosen.of(ItemKind.GALLERY))
-        return tuple(dict.fromkeys((*chosen.of(ItemKind.IMAGE), *inside)))
-    tagged = await context.ids_with(ItemKind.IMAGE, queues)
+        named = tuple(dict.fromkeys((*chosen.of(ItemKind.IMAGE), *inside)))
+        return await context.in_order(ItemKind.IMAGE, named)
+    tagged = await context.in_order(ItemKind.IMAGE, await context.ids_with(ItemKind.IMAGE, queues))
     if not context.settings.image_galleries:
         return tagged
     find = context.handler.image_ids_in_galleries_with
     in_galleries = [one for queue in queues for one in await context.stash(find, queue)]
     known = set(tagged)
-    more = [one for one in dict.fromkeys(in_galleries) if one not in known]
+    new = [one for one in dict.fromkeys(in_galleries) if one not in known]
+    more = await context.in_order(ItemKind.IMAGE, new)
     first_left = context.arguments.get(FIRST_LEFT, "").removeprefix(f"{ItemKind.IMAGE} ")
     return (*tagged, *(more[more.index(first_left) :] if first_left in more else more))
 

@@ -32,7 +32,7 @@ from haven.tasks.context import (
 from haven.tasks.entry import StashRequest
 from haven.tasks.failures import EXPECTED
 from haven.tasks.previews import previews_after_run
-from haven.tasks.selection import EXCEPT_TAGS, check_arguments
+from haven.tasks.selection import EXCEPT_TAGS, check_arguments, selected
 from haven.tasks.task_list import TASKS, Task
 from vlm_engine import ConfigError
 
@@ -90,6 +90,7 @@ def run_task(request: StashRequest, data_dir: Path, log: StashLogHandler) -> str
             handler,
             contextlib.closing(StashThread()) as stash,
         ):
+            chosen = selected(arguments)
             context = TaskContext(
                 settings=settings,
                 handler=handler,
@@ -100,6 +101,7 @@ def run_task(request: StashRequest, data_dir: Path, log: StashLogHandler) -> str
                 record=RunRecord(task.name),
                 arguments=arguments,
                 plugin_id=PLUGIN_ID,
+                selection=chosen and chosen.with_ids_found(handler.ids_matching),
             )
             sys.setswitchinterval(_SWITCH_S)
             return asyncio.run(_run(task, context))

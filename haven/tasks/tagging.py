@@ -68,8 +68,9 @@ async def preview(context: TaskContext) -> str:
     names = context.settings.tag_names
     queues = (names.tag_me, names.update_me)
     ids = _left(context, await _queued_ids(context, _BOTH, queues))
-    if not any(ids.values()) and context.selection is None:
-        return nothing_queued("scene or image", queues)
+    waiting = context.selection and await galleries.queued(context, queues)
+    if not any(ids.values()) and not waiting:
+        return _nothing(context, _BOTH, queues)
     lines, is_done = await _work(context, ids, Writer(context), _place(context, ids, queues))
     if is_done:
         lines.append(await galleries.describe_queued(context, queues))
@@ -86,7 +87,7 @@ async def _tag(context: TaskContext, kinds: Sequence[ItemKind], *, updating: boo
         ids = _left(context, ids)
     has_images = ItemKind.IMAGE in kinds
     if not any(ids.values()) and not (has_images and await galleries.queued(context, queues)):
-        return nothing_queued(" or ".join(kinds), queues)
+        return _nothing(context, kinds, queues)
     if ids.get(ItemKind.IMAGE):
         await context.stash(handler.require_images)
     writer = Writer(context, await context.open_run(), updating)
@@ -117,7 +118,10 @@ async def tag_new(context: TaskContext) -> str:
     if images:
         await context.stash(handler.require_images)
     await _log_forecast(context, [video.duration_s for video in videos], len(images))
-    ids = {ItemKind.SCENE: [video.scene_id for video in videos], ItemKind.IMAGE: images}
+    ids = {
+        ItemKind.SCENE: await context.in_order(ItemKind.SCENE, [one.scene_id for one in videos]),
+        ItemKind.IMAGE: await context.in_order(ItemKind.IMAGE, images),
+    }
     writer = Writer(context, await context.open_run())
     without = f" and without {' or '.join(excepted)}" if excepted else ""
     tagged = context.settings.tag_names.tagged
@@ -146,22 +150,36 @@ async def _queued_ids(
         if kind is ItemKind.IMAGE:
             ids[kind] = await galleries.image_ids(context, queues)
         else:
-            ids[kind] = chosen.of(kind) if chosen else await context.ids_with(kind, queues)
+            found = chosen.of(kind) if chosen else await context.ids_with(kind, queues)
+            ids[kind] = await context.in_order(kind, found)
     return ids
 
 
 def _left(
     context: TaskContext, ids: Mapping[ItemKind, Sequence[str]]
 ) -> dict[ItemKind, Sequence[str]]:
-    """Return the ids without those before the first that an earlier time slice has left."""
+    """Return the ids without those before the first that an earlier time slice has left.
+
+    A filter may no longer show that one; then the next one in the order of ids is the first.
+    """
     kind, _, first_left = context.arguments.get(FIRST_LEFT, "").partition(" ")
     left = dict(ids)
     if kind == ItemKind.IMAGE:
         left[ItemKind.SCENE] = ()
-    if kind in left and first_left in left[ItemKind(kind)]:
-        some = left[ItemKind(kind)]
+    some = left.get(ItemKind(kind), ()) if kind else ()
+    if first_left in some:
         left[ItemKind(kind)] = some[some.index(first_left) :]
+    elif some and context.selection and list(some) == sorted(some, key=int):
+        left[ItemKind(kind)] = [one for one in some if int(one) > int(first_left)]
     return left
+
+
+def _nothing(context: TaskContext, kinds: Sequence[ItemKind], queues: Sequence[str]) -> str:
+    """Return the end line of a task that found nothing to do."""
+    noun = " or ".join(kinds)
+    if context.selection is None:
+        return nothing_queued(noun, queues)
+    return f"No {noun} is left that the task's arguments name, so nothing was done."
 
 
 def _items(ids: Mapping[ItemKind, Sequence[str]]) -> str:
@@ -173,7 +191,7 @@ def _place(
 ) -> str:
     """Return the items for the line that announces the work."""
     if context.selection is not None:
-        return f"{_items(ids)} named in the task's arguments"
+        return f"{_items(ids)} that the task's arguments name"
     in_galleries = ", or in galleries with it" if ids.get(ItemKind.IMAGE) else ""
     return f"{_items(ids)} with the tag {' or '.join(queues)}{in_galleries}"
 

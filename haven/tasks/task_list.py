@@ -8,7 +8,18 @@ from dataclasses import dataclass
 from haven.tasks.check import check
 from haven.tasks.context import TaskContext
 from haven.tasks.previews import make_previews
-from haven.tasks.selection import EXCEPT_TAGS, GALLERIES, IMAGES, RUN, SCENES
+from haven.tasks.selection import (
+    EXCEPT_TAGS,
+    GALLERIES,
+    GALLERY_FILTER,
+    IMAGE_FILTER,
+    IMAGES,
+    ORDER,
+    RUN,
+    SCENE_FILTER,
+    SCENES,
+    SEARCH,
+)
 from haven.tasks.tagging import (
     bring_back,
     preview,
@@ -37,17 +48,20 @@ class Task:
     timeout_s: float = 120.0
 
 
-_IMAGES, _ALL = (IMAGES, GALLERIES), (SCENES, IMAGES, GALLERIES)
+_SCENES = (SCENES, SCENE_FILTER, SEARCH, ORDER)
+_IMAGES = (IMAGES, GALLERIES, IMAGE_FILTER, GALLERY_FILTER, SEARCH, ORDER)
+_ALL = (SCENES, SCENE_FILTER, *_IMAGES)
+_UNDOABLE = (RUN, SCENES, IMAGES, GALLERIES)
 TASKS: Mapping[str, Task] = {
-    "tag_videos": Task("Tag Videos", tag_videos, takes=(SCENES,)),
+    "tag_videos": Task("Tag Videos", tag_videos, takes=_SCENES),
     "tag_images": Task("Tag Images", tag_images, takes=_IMAGES),
-    "tag_new": Task("Tag What Is New", tag_new, takes=(EXCEPT_TAGS,)),
-    "update_videos": Task("Update Tagged Videos", update_videos, takes=(SCENES,)),
+    "tag_new": Task("Tag What Is New", tag_new, takes=(EXCEPT_TAGS, ORDER)),
+    "update_videos": Task("Update Tagged Videos", update_videos, takes=_SCENES),
     "update_images": Task("Update Tagged Images", update_images, takes=_IMAGES),
     "bring_back": Task("Bring Back What You Removed", bring_back, brings_back=True, takes=_ALL),
     "preview": Task("Preview", preview, takes=_ALL),
     "check_setup": Task("Check Set-up", check, timeout_s=10.0),
-    "undo_last_run": Task("Undo Last Run", undo_last_run, looks_at_media=False, takes=(RUN, *_ALL)),
+    "undo_last_run": Task("Undo Last Run", undo_last_run, looks_at_media=False, takes=_UNDOABLE),
     "marker_previews": Task(
         "Make Marker Previews", make_previews, looks_at_media=False, takes=(RUN,)
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +60,7 @@ class Kind:
     filters: Mapping[str, Callable[[str, Any], Where]]
     orders: Mapping[str, str]
     default_order: str = "id"
+    searched: tuple[str, ...] = ()
 
 
 def fetch(database: Database, kind: Kind, row_id: object) -> Row | None:
@@ -90,9 +92,7 @@ def find(
 ) -> tuple[int, list[Row]]:
     """Return the number of matching rows, and those of the requested page (25 by default)."""
     paging = find_filter or {}
-    if paging.get("q"):
-        raise RefusedError("the sandbox does not search by q")
-    where = conditions(kind, criteria or {})
+    where = matching(kind, find_filter, criteria)
     count = database.values(f"SELECT COUNT(*) FROM {kind.table} WHERE {where.sql}", *where.params)[
         0
     ]
@@ -101,6 +101,25 @@ def find(
         f"{_page(paging)}"
     )
     return count, database.rows(sql, *where.params)
+
+
+def matching(kind: Kind, find_filter: Criterion | None, criteria: Criterion | None) -> Where:
+    """Return the condition for rows that meet the criteria and the search."""
+    where = conditions(kind, criteria or {})
+    for word in str((find_filter or {}).get("q") or "").split():
+        where = where.joined("AND", _searched(kind, word))
+    return where
+
+
+def _searched(kind: Kind, word: str) -> Where:
+    """Return the condition for rows with a word in their title or path."""
+    if not kind.searched or word.startswith(("-", '"')) or word in {"or", "OR", "|"}:
+        raise RefusedError(f"the sandbox does not search for {word} here")
+    criterion = {"value": f'"{word}"', "modifier": "INCLUDES"}
+    where, *more = (kind.filters[field](kind.table, criterion) for field in kind.searched)
+    for one in more:
+        where = where.joined("OR", one)
+    return where
 
 
 def conditions(kind: Kind, criteria: Criterion) -> Where:
@@ -126,6 +145,8 @@ def conditions(kind: Kind, criteria: Criterion) -> Where:
 
 def _order(kind: Kind, paging: Criterion) -> str:
     sort = paging.get("sort") or kind.default_order
+    if re.fullmatch(r"random_\d+", sort):
+        return f"({kind.table}.id * {sort[7:]}) % 99991, {kind.table}.id"
     if sort not in kind.orders:
         raise RefusedError(f"invalid sort: {sort}")
     return f"{kind.orders[sort]} {paging.get('direction') or 'ASC'}, {kind.table}.id"
@@ -274,7 +295,8 @@ def _item(table: str, noun: str, **extra: Callable[[str, Any], Where]) -> Kind:
     filters["tags"] = _linked(_tags_of(table, f"{noun}_id"))
     orders = {name: f"{table}.{name}" for name in ("id", "organized", "created_at", "updated_at")}
     orders["title"] = f"{table}.title COLLATE NATURAL_CI"
-    return Kind(table, noun, {**filters, **extra}, orders)
+    searched = ("title", *(["path"] if "path" in extra else []))
+    return Kind(table, noun, {**filters, **extra}, orders, searched=searched)
 
 
 def _in_galleries(table: str, criteria: Criterion) -> Where:

@@ -134,6 +134,22 @@ class Library:
         files = [(path, media.video_facts(path), None) for path in paths]
         return self._add_item(SCENE, title, tags, files)
 
+    def add_copies(self, scene: str, count: int) -> None:
+        """Add a number of scenes with the title and the files of this one, and without tags."""
+        now = self._database.now()
+        with self._database.transaction():
+            for _ in range(count):
+                copy = self._database.write(
+                    "INSERT INTO scenes (title, created_at, updated_at) "
+                    "SELECT title, ?, ? FROM scenes WHERE id = ?",
+                    *(now, now, int(scene)),
+                )
+                self._database.write(
+                    "INSERT INTO scenes_files (scene_id, file_id) "
+                    "SELECT ?, file_id FROM scenes_files WHERE scene_id = ?",
+                    *(copy, int(scene)),
+                )
+
     def add_image(
         self,
         path: Path | None = None,

@@ -24,6 +24,7 @@ from sandbox.stash_server.filters import (
     fetch,
     fetch_all,
     find,
+    matching,
 )
 from sandbox.stash_server.jobs import Job
 from sandbox.stash_server.manifest import Plugin
@@ -99,6 +100,21 @@ def _many(kind: Kind, result: str, criteria: str) -> Resolver:
         return {"count": count, result: rows}
 
     return resolve
+
+
+def _find_scenes(_: object, info: Info, **given: Any) -> dict[str, Any]:
+    """Return scenes, and the length of the first file of each, added."""
+    found: dict[str, Any] = _many(SCENE, "scenes", "scene_filter")(_, info, **given)
+
+    def duration(*_: object) -> float:
+        where = matching(SCENE, given.get("filter"), given.get("scene_filter"))
+        sql = (
+            "SELECT COALESCE(SUM(f.duration), 0) FROM scenes JOIN scenes_files l ON scene_id = "
+            f"scenes.id JOIN files f ON f.id = l.file_id WHERE {where.sql}"
+        )
+        return float(_database(info).values(sql, *where.params)[0])
+
+    return {**found, "duration": duration}
 
 
 def _linked(sql: str) -> Resolver:
@@ -348,7 +364,7 @@ _RESOLVERS: dict[str, dict[str, Resolver]] = {
         "findTag": _one(TAG),
         "findTags": _many(TAG, "tags", "tag_filter"),
         "findScene": _one(SCENE),
-        "findScenes": _many(SCENE, "scenes", "scene_filter"),
+        "findScenes": _find_scenes,
         "findSceneMarkers": _many(MARKER, "scene_markers", "scene_marker_filter"),
         "findImage": _one(IMAGE),
         "findImages": _many(IMAGE, "images", "image_filter"),

@@ -31,7 +31,7 @@ def test_named_scenes_are_tagged_queued_or_not(theatre):
     updated = add_scene(theatre, 2, "VLM_UpdateMe")
     job = theatre.run(scenes=f"{named},{updated}")
     assert (job.error, texts(job, "warning", "error")) == (None, "")
-    assert "2 scenes named in the task's arguments" in texts(job, "info")
+    assert "2 scenes that the task's arguments name" in texts(job, "info")
     assert "VLM_Tagged" in tags_of(theatre, named)
     assert tags_of(theatre, named) & QUEUE == set()
     assert tags_of(theatre, updated) & QUEUE == {"VLM_UpdateMe"}

@@ -23,3 +23,9 @@ def test_a_first_visit_ends_at_a_corrected_scene(arena, pages, endpoint):
         ENDPOINT=endpoint.url,
         SCENE=arena.scene(arena.videos[0]).id,
     )
+
+
+def test_tasks_start_from_stash_s_own_lists(arena, pages, endpoint, configure):
+    path = chromium()
+    configure()
+    node("--test", "lists", CHROMIUM=path, STASH=pages)

@@ -54,10 +54,10 @@ export function useReview(shell, kind, id) {
     const leave = () => void review.flush(true);
     const seen = () => document.visibilityState === "visible" && void review.load();
     const stop = review.listen(() => setCount((count) => count + 1));
-    let task = shell.task.get()?.id;
-    const stopTask = shell.task.listen(() => {
+    let task = shell.tasks.get()[0]?.id;
+    const stopTask = shell.tasks.listen(() => {
       const before = task;
-      task = shell.task.get()?.id;
+      task = shell.tasks.get()[0]?.id;
       if (before && before !== task) void review.load().then(() => refresh(shell, QUERIES[kind]));
     });
     window.addEventListener("pagehide", leave);

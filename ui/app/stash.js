@@ -1,5 +1,6 @@
-/** The calls to the plugin and to Stash, and the task that is followed. */
+/** The calls to the plugin and to Stash, and the tasks that are followed. */
 
+import { PREFIX, isOver, namesOf, needsNames, ownTasks } from "../model/jobs.js";
 import { texts } from "./texts.js";
 
 /** @typedef {import("../plugin-api").Shell} Shell */
@@ -12,6 +13,7 @@ const API = 1;
 const MOST_AT_ONCE = 2;
 const BUSY_WAIT_MS = 700;
 const FOLLOW_MS = 1500;
+const IDLE_MS = 5000;
 const STORED = "haven-task";
 
 /** A call that the plugin refused or that brought no reply. `code` is one of the contract's. */
@@ -115,6 +117,7 @@ function refused(error) {
  * @throws {CallError}
  */
 export async function call(shell, op, args, signal) {
+  if (!isWatching) watch(shell);
   const one = /** @type {Call} */ ({ op, ...args });
   try {
     return (await send(shell, [one], signal))[0];
@@ -137,7 +140,7 @@ export const refresh = (shell, query) =>
   shell.api.utils.StashService.getClient().refetchQueries({ include: [query] });
 
 /**
- * Queue a task of the plugin, follow it in the ring, and return its end.
+ * Queue a task of the plugin and return its end. The ring shows it.
  * @param {Shell} shell
  * @param {string} description
  * @param {object} args
@@ -150,59 +153,122 @@ export async function startTask(shell, description, args) {
       runPluginTask(plugin_id: $plugin, description: $description, args_map: $args)
     }
   `;
-  const variables = { plugin: shell.pluginId, description, args };
+  const variables = { plugin: shell.pluginId, description: PREFIX + description, args };
   const client = shell.api.utils.StashService.getClient();
   const { data } = await client.mutate({ mutation, variables });
   const id = String(data.runPluginTask);
-  sessionStorage.setItem(STORED, JSON.stringify({ id, text: description }));
-  return { id, ended: follow(shell, id, description) };
+  const ended = new Promise((/** @type {(fault: string) => void} */ resolve) => ends.set(id, resolve));
+  watch(shell);
+  return { id, ended };
 }
 
 /**
- * Follow a job until it ends. The ring shows the last one that was started.
+ * What waits for the end of a task, by the id of its job.
+ * @type {Map<string, (fault: string) => void>}
+ */
+const ends = new Map();
+let isWatching = false;
+let wake = () => {};
+
+/**
+ * Follow the plugin's tasks from now on, also those that were started in another place. Stash is
+ * asked seldom while there are none, and not at all while the page is hidden.
+ * @param {Shell} shell
+ */
+export function watch(shell) {
+  if (isWatching) return wake();
+  isWatching = true;
+  document.addEventListener("visibilitychange", () => wake());
+  void watching(shell);
+}
+
+/** @param {Shell} shell */
+async function watching(shell) {
+  for (;;) {
+    if (!document.hidden || ends.size) await readJobs(shell).catch(() => undefined);
+    const isBusy = ends.size > 0 || shell.tasks.get().length > 0;
+    await new Promise((/** @type {(value?: any) => void} */ resolve) => {
+      wake = resolve;
+      setTimeout(resolve, isBusy ? FOLLOW_MS : IDLE_MS);
+    });
+  }
+}
+
+/** @param {Shell} shell */
+async function readJobs(shell) {
+  const { gql } = shell.api.libraries.Apollo;
+  const query = gql`
+    query HavenJobs {
+      jobQueue {
+        id
+        status
+        description
+        progress
+      }
+    }
+  `;
+  const client = shell.api.utils.StashService.getClient();
+  const waiting = [...ends.keys()];
+  /** @type {import("../model/jobs.js").Job[]} */
+  const jobs = (await client.query({ query, fetchPolicy: "no-cache" })).data.jobQueue ?? [];
+  const tasks = ownTasks(jobs, needsNames(jobs) ? await taskNames(shell) : new Set());
+  const isNew = JSON.stringify(tasks) !== JSON.stringify(shell.tasks.get());
+  if (isNew) shell.tasks.set(tasks);
+  if (tasks.length) sessionStorage.setItem(STORED, "yes");
+  else sessionStorage.removeItem(STORED);
+  const going = new Set(jobs.filter(({ status }) => !isOver(status)).map(({ id }) => String(id)));
+  for (const id of waiting.filter((one) => !going.has(one))) {
+    const fault = await faultOf(shell, id);
+    ends.get(id)?.(fault);
+    ends.delete(id);
+  }
+}
+
+/** @type {Promise<Set<string>> | null} */
+let names = null;
+
+/**
+ * Return the names of tasks that only this plugin has, which are asked for once.
+ * @param {Shell} shell
+ */
+function taskNames(shell) {
+  const { gql } = shell.api.libraries.Apollo;
+  const query = gql`
+    query HavenTasks {
+      plugins {
+        id
+        tasks {
+          name
+        }
+      }
+    }
+  `;
+  const client = shell.api.utils.StashService.getClient();
+  names ??= client.query({ query }).then(({ data }) => namesOf(data.plugins ?? [], shell.pluginId));
+  names.catch(() => (names = null));
+  return names;
+}
+
+/**
+ * Return "" if a job that is over ended well, else the fault. Stash forgets old jobs.
  * @param {Shell} shell
  * @param {string} id
- * @param {string} text
  */
-async function follow(shell, id, text) {
+async function faultOf(shell, id) {
   const { gql } = shell.api.libraries.Apollo;
   const query = gql`
     query HavenJob($id: ID!) {
       findJob(input: { id: $id }) {
         id
         status
-        progress
         error
       }
     }
   `;
   const client = shell.api.utils.StashService.getClient();
-  const isCurrent = () => shell.task.get()?.id === id;
-  shell.task.set({ id, text, progress: null });
-  try {
-    for (;;) {
-      const { data } = await client.query({ query, variables: { id }, fetchPolicy: "no-cache" });
-      const fault = ended(data.findJob);
-      if (fault !== null) return fault;
-      if (isCurrent()) shell.task.set({ id, text, progress: data.findJob.progress });
-      await pause(FOLLOW_MS);
-    }
-  } finally {
-    if (isCurrent()) {
-      shell.task.set(null);
-      sessionStorage.removeItem(STORED);
-    }
-  }
-}
-
-/**
- * Return null while a job goes on, "" when it ended well, else the fault. Stash forgets old jobs.
- * @param {{status: string, error: string | null} | null} job
- */
-function ended(job) {
-  if (!job || job.status === "FINISHED") return "";
-  if (job.status === "FAILED") return texts.taskFailed(job.error ?? "no reason given");
-  return job.status === "CANCELLED" ? texts.taskStopped : null;
+  const { data } = await client.query({ query, variables: { id }, fetchPolicy: "no-cache" });
+  if (data.findJob?.status === "FAILED") return texts.taskFailed(data.findJob.error ?? "no reason given");
+  return data.findJob?.status === "CANCELLED" ? texts.taskStopped : "";
 }
 
 /**
@@ -210,25 +276,15 @@ function ended(job) {
  * @param {Shell} shell
  * @param {string} id
  */
-export function stopTask(shell, id) {
+export async function stopTask(shell, id) {
   const { gql } = shell.api.libraries.Apollo;
   const mutation = gql`
     mutation HavenStop($id: ID!) {
       stopJob(job_id: $id)
     }
   `;
-  return shell.api.utils.StashService.getClient().mutate({ mutation, variables: { id } });
-}
-
-/**
- * Follow the task that was started before the page was loaded anew.
- * @param {Shell} shell
- */
-export function resume(shell) {
-  const stored = sessionStorage.getItem(STORED);
-  if (!stored) return undefined;
-  const { id, text } = JSON.parse(stored);
-  return follow(shell, id, text);
+  await shell.api.utils.StashService.getClient().mutate({ mutation, variables: { id } });
+  wake();
 }
 
 /**

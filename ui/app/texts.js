@@ -61,6 +61,21 @@ export function decisionText(kind, state) {
   }
 }
 
+const queuedOrNot = "whether they are queued or not.";
+/**
+ * The tasks by their mode: a name for buttons and jobs, and what the task writes.
+ * @type {Record<string, {name: string, help: string}>}
+ */
+const modes = {
+  tag_videos: { name: "Tag", help: `Adds tags and markers to these scenes, ${queuedOrNot}` },
+  tag_images: { name: "Tag", help: `Adds tags to these images, ${queuedOrNot}` },
+  tag_new: { name: "Tag what is new", help: `Adds tags to scenes and images, and markers to scenes, ${queuedOrNot}` },
+  update_videos: { name: "Update", help: "Brings tags and markers of these scenes to the present settings." },
+  update_images: { name: "Update", help: "Brings tags of these images to the present settings." },
+  bring_back: { name: "Bring back", help: "Updates these items, and adds again what you had removed." },
+  preview: { name: "Preview", help: "Says in a report what would be added. Writes nothing to Stash." },
+};
+
 /** @type {Record<string, string>} */
 const codes = {
   busy: "A task of the plugin is writing. Nothing was changed; try again in a moment.",
@@ -110,22 +125,26 @@ export const texts = {
   legend: { marker: "marker in Stash", below: "below the threshold", wrong: "called wrong or removed", gap: "not read" },
   threshold: (/** @type {string} */ percent) => `threshold ${percent}`,
   byPerson: "made by a person",
-  task: {
-    scenes: (/** @type {number} */ count) => `Tag ${many(count, "scene")}`,
-    images: (/** @type {number} */ count) => `Tag ${many(count, "image")}`,
-    galleries: (/** @type {number} */ count) =>
-      count === 1 ? "Tag the images of 1 gallery" : `Tag the images of ${count} galleries`,
+  scope: {
+    chosen: {
+      scenes: (/** @type {number} */ count) => many(count, "scene"),
+      images: (/** @type {number} */ count) => many(count, "image"),
+      galleries: (/** @type {number} */ count) =>
+        count === 1 ? "the images of 1 gallery" : `the images of ${count.toLocaleString()} galleries`,
+    },
+    shown: {
+      scenes: "every scene that this filter shows",
+      images: "every image that this filter shows",
+      galleries: "the images of every gallery that this filter shows",
+    },
+    isNew: "everything that is not tagged yet",
   },
-  taskHelp: {
-    scenes: "Adds tags and markers to these scenes, whether they are queued or not.",
-    images: "Adds tags to these images, whether they are queued or not.",
-    galleries: "Adds tags to the images of these galleries, whether they are queued or not.",
-  },
-  taskSafe: "What you made or changed stays. The task Undo Last Run takes everything back.",
+  modes,
+  taskSafe: "The task Undo Last Run takes everything back.",
   nothingSelected: "Nothing is selected. Select items first.",
-  tooMany: (/** @type {number} */ most) => `Select at most ${most.toLocaleString()} items.`,
+  tooMany: (/** @type {number} */ most) => `A task takes at most ${most.toLocaleString()} selected items. Choose a filter that shows them, or select fewer.`,
   cancel: "Cancel",
-  startNow: "Start",
+  startNow: "Start now",
   started: "The task is queued. The ring in the navigation bar shows it.",
   close: "Close",
   stop: "Stop",
@@ -181,8 +200,8 @@ export const item = {
   started: texts.started,
   undo: texts.undo,
   undoHelp: "Takes the last decision about these tags back",
-  tagNow: { image: texts.task.images(1), gallery: texts.task.galleries(1) },
-  tagHelp: { image: texts.taskHelp.images, gallery: texts.taskHelp.galleries },
+  tagNow: { image: `Tag ${texts.scope.chosen.images(1)}`, gallery: `Tag ${texts.scope.chosen.galleries(1)}` },
+  tagHelp: { image: modes.tag_images.help, gallery: modes.tag_images.help },
   ofImages: "Tags that enough of its images have",
   noTags: "The plugin gave this gallery no tags.",
   absent: (/** @type {number} */ count) => `${many(count, "tag")} not found`,
@@ -372,10 +391,21 @@ export const page = {
       preview: { text: "Preview", help: "Says in a report what would be added. Writes nothing to Stash." },
       check_setup: { text: "Check Set-up", help: "Checks servers, files and the queue. Writes nothing to Stash." },
     },
-    elsewhere: "A task of the plugin is running. Stash's Tasks page shows it.",
     running: (/** @type {string} */ task, /** @type {number | null} */ done) =>
       done === null ? `${task} waits in Stash's queue.` : `${task}: ${done} %`,
     stop: "Stop",
+    elsewhere: "A task of the plugin is running. Stash's Tasks page shows it.",
+    tasksNow: "Running and waiting",
+    order: "Begin with",
+    orders: { oldest: "what was added to Stash first", newest: "what was added to Stash last", shortest: "the shortest scenes" },
+    everything: {
+      title: "Everything that is not tagged yet",
+      help: "Starts at once for all scenes and images without the tag VLM_Tagged. They need no VLM_TagMe.",
+      except: "Leave out what has a tag",
+      remove: (/** @type {string} */ tag) => `Do not leave out ${tag}`,
+      noTag: "Stash has no such tag.",
+    },
+    again: "Try what failed again …",
     last: "Last run",
     nothingFailed: "Nothing failed.",
     cause: (/** @type {number} */ count, /** @type {string} */ error) => `${many(count, "item")} failed: ${error}`,

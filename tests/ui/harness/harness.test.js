@@ -297,10 +297,12 @@ test("a scene that was never tagged is tagged from its page", async () => {
   await page.waitForSelector(".haven-ring.is-running");
   assert.equal(await page.locator(".haven-ring.is-running").count(), 2);
   assert.deepEqual(plugin.tasks[0], {
-    plugin: "ahavenvlmconnector", description: "Tag 1 scene", args: { mode: "tag_videos", scenes: "13" },
+    plugin: "ahavenvlmconnector", description: "VLM: Tag 1 scene", args: { mode: "tag_videos", scenes: "13" },
   });
+  plugin.jobs[0].lasts = 100;
   await page.reload();
   await page.waitForSelector(".haven-ring.is-running");
+  plugin.jobs[0].lasts = 1;
   await page.waitForSelector(".haven-ring:not(.is-running)");
   assert.deepEqual(faults, []);
 });
@@ -490,20 +492,77 @@ test("the names of Stash 0.28 are enough for tab, menu and ring", async () => {
 test("a task about chosen items says first what it writes", async () => {
   await open("/galleries/3");
   await page.click("text=Tag this gallery with VLM…");
-  await page.waitForSelector(".modal:has-text('Adds tags to the images of these galleries')");
+  await page.waitForSelector(".modal:has-text('Tag the images of 1 gallery') >> text=about 40 minutes");
+  assert.deepEqual(plugin.calls.at(-1), { op: "forecast", galleries: ["3"] });
   await picture("dialogue-1200");
   await page.click("text=Cancel");
   assert.deepEqual(plugin.tasks, []);
   await page.click("text=Tag with VLM…");
-  await page.click(".modal >> text=Start");
+  await page.click(".modal >> text=Start now");
   await page.waitForSelector(".modal:has-text('The task is queued')");
   assert.deepEqual(plugin.tasks[0].args, { mode: "tag_images", images: "7,8" });
   await page.click("text=Close");
-  await open("/scenes");
+  assert.deepEqual(faults, []);
+});
+
+test("a dialogue offers everything that the list's filter shows", async () => {
+  await open("/images?selected=300");
   await page.click("text=Tag with VLM…");
-  await page.click(".modal >> text=Start");
-  await until(() => plugin.tasks.length === 2);
-  assert.deepEqual(plugin.tasks[1].args, { mode: "tag_videos", scenes: "12" });
+  await page.waitForSelector(".modal:has-text('Tag 300 images') >> text=0 videos and 300 images");
+  await page.click(".modal >> text=every image that this filter shows");
+  await page.waitForSelector(".modal >> text=20000 images");
+  await picture("dialogue-filter-1200");
+  await page.click(".modal button:has-text('Preview')");
+  await page.waitForSelector(".modal:has-text('The task is queued')");
+  assert.deepEqual(plugin.tasks[0].args, { mode: "preview", image_filter: '{"organized":true}', search: "final" });
+  assert.deepEqual(faults, []);
+});
+
+test("more items than a task takes are refused, and a filter is offered", async () => {
+  await open("/images?selected=2001");
+  await page.click("text=Tag with VLM…");
+  await page.waitForSelector(".modal:has-text('at most 2,000')");
+  assert.equal(await page.locator(".modal button:has-text('Start now')").count(), 0);
+  await page.click(".modal >> text=every image that this filter shows");
+  await page.click(".modal >> text=Start now");
+  await page.waitForSelector(".modal:has-text('The task is queued')");
+  assert.deepEqual(faults, []);
+});
+
+for (const names of ["", "?names=0.30", "?names=0.31", "?others"]) {
+  test(`selected scenes are tagged from their list, once offered ${names}`, async () => {
+    await open(`/scenes${names}`);
+    await page.waitForSelector("text=Card 12 true");
+    await page.waitForTimeout(100);
+    assert.equal(await page.locator("text=Tag with VLM…").count(), 1);
+    assert.equal(await page.locator(".haven-selected").count(), 0);
+    await page.click("text=Card 13");
+    await page.click("text=Tag with VLM…");
+    await page.waitForSelector(".modal:has-text('Tag 2 scenes')");
+    await page.click(".modal >> text=Start now");
+    await until(() => plugin.tasks.length === 1);
+    assert.deepEqual(plugin.tasks[0].args, { mode: "tag_videos", scenes: "12,13" });
+    await page.click("text=Close");
+    await page.click("text=Card 12");
+    await page.click("text=Card 13");
+    await page.click("text=Tag with VLM…");
+    await page.waitForSelector(".modal:has-text('Tag every scene that this filter shows')");
+    await page.click(".modal >> text=Start now");
+    await until(() => plugin.tasks.length === 2);
+    assert.deepEqual(plugin.tasks[1].args, { mode: "tag_videos", scene_filter: '{"has_markers":"false"}' });
+    assert.deepEqual(faults, []);
+  });
+}
+
+test("a list without a place for operations has a button in the bar", async () => {
+  await open("/scenes?names=0.28");
+  await page.click("text=Card 13");
+  assert.equal(await page.locator("text=Tag with VLM…").count(), 0);
+  await page.click(".haven-selected:has-text('VLM (2)') >> nth=0");
+  await page.waitForSelector(".modal:has-text('Tag 2 scenes')");
+  await page.click(".modal >> text=Cancel");
+  await page.click("text=home");
+  await page.waitForSelector(".haven-selected", { state: "detached" });
   assert.deepEqual(faults, []);
 });
 

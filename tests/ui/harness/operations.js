@@ -86,9 +86,16 @@ export const operations = {
     const findings = name === "Attic" ? DOWN : SOUND;
     return { sections: [{ kind: "endpoint", title: `${name} (${address})`, works: findings === SOUND, findings }] };
   },
-  forecast: () => ({
-    sections: [{ kind: "forecast", title: "Forecast", works: true, findings: [finding("ok", "queue", "3 videos of 4 hours"), finding("ok", "time", "about 40 minutes (30 minutes to 1 hour), so done at 23:40", { seconds: 2400 })] }],
-  }),
+  forecast(scope) {
+    const images = scope.images?.length ?? (scope.image_filter ? 20000 : 1);
+    const scenes = scope.images || scope.image_filter || scope.galleries ? 0 : scope.scenes?.length ?? (scope.except_tags?.length ? 0 : 3);
+    const findings = [
+      finding("ok", "queue", `${scenes} videos and ${images} images`, { scenes, images: scope.except_tags?.length ? 0 : images }),
+      finding("ok", "time", "about 40 minutes (30 minutes to 1 hour), so done at 23:40", { seconds: 2400 }),
+      finding("ok", "writes", "tags and markers for scenes"),
+    ];
+    return { sections: [{ kind: "forecast", title: "Forecast", works: true, findings }] };
+  },
   status() {
     return { version: "1.0.0", revision: this.page.revision, queued: { scenes: 3, images: 1 }, last_run: this.page.runs[0] ?? null, is_running: false };
   },

@@ -1,17 +1,20 @@
 /**
  * A page with the parts of Stash that the plugin patches, and PluginApi with its true semantics.
- * Options in the address: `others` adds another plugin's patches, `names=0.28` has the patchable
- * names of that version only, `strip` is a plugin that takes all props but the children away.
+ * Options in the address: `others` adds another plugin's patches, `names=0.28` (0.30, 0.31) has the
+ * patchable names of that version only, `strip` is a plugin that takes all props but the children
+ * away.
  */
 (function () {
   "use strict";
   const { React, ReactDOM, ReactBootstrap, ReactRouterDOM } = window;
   const h = React.createElement;
   const { Dropdown, Nav, Tab } = ReactBootstrap;
-  const { BrowserRouter, Link, Route, Switch, useParams } = ReactRouterDOM;
+  const { BrowserRouter, Link, Route, Switch, useLocation, useParams } = ReactRouterDOM;
   const options = new URLSearchParams(location.search);
   const NAMES_028 = ["PluginRoutes", "MainNavBar.UtilityItems", "PluginSettings", "ImageDetailPanel", "SceneCard", "ScenePage", "ScenePage.Tabs", "ScenePage.TabContent"];
-  const isKnown = (name) => options.get("names") !== "0.28" || NAMES_028.includes(name);
+  const LACKING = { "0.30": ["SceneList", "FilteredSceneList", "FilteredImageList"], "0.31": ["SceneListOperations", "ImageList"] };
+  const names = options.get("names");
+  const isKnown = (name) => (names === "0.28" ? NAMES_028.includes(name) : !LACKING[names]?.includes(name));
 
   const patches = { before: {}, instead: {}, after: {} };
   const add = (kind) => (name, fn) => (patches[kind][name] ??= []).push(fn);
@@ -46,6 +49,7 @@
   };
   const pressed = [];
   const refetched = [];
+  const queries = new Map();
   window.harness = { player, pressed, refetched };
   document.addEventListener("keydown", (event) => pressed.push(event.key));
 
@@ -60,6 +64,7 @@
     query: ({ query, variables }) => send(query, variables),
     mutate: ({ mutation, variables, context }) => send(mutation, variables, context?.fetchOptions?.signal),
     refetchQueries: ({ include }) => refetched.push(...include),
+    getObservableQueries: () => queries,
   };
   const events = new EventTarget();
   const SPRITE = `data:image/svg+xml,${encodeURIComponent('<svg xmlns="http://www.w3.org/2000/svg" width="320" height="90"><rect width="320" height="90" fill="teal"/></svg>')}`;
@@ -119,21 +124,47 @@
 
   const list = (name) =>
     patched(name, ({ extraOperations = [], ids } = {}) => {
-      const entries = extraOperations.filter((one) => !one.isDisplayed || one.isDisplayed({}, {}, new Set(ids)));
-      return h("div", null, entries.map((one) => h("button", { key: one.text, onClick: () => one.onClick({}, {}, new Set(ids)) }, one.text)));
+      const entries = extraOperations.filter((one) => !one.isDisplayed || one.isDisplayed({}, listFilter, new Set(ids)));
+      return h("div", null, entries.map((one) => h("button", { key: one.text, onClick: () => one.onClick({}, listFilter, new Set(ids)) }, one.text)));
     });
-  const ImageList = list("ImageList");
+  const listFilter = { makeFindFilter: () => ({ q: "final", page: 1, per_page: 40 }), makeFilter: () => ({ organized: true }) };
+  const InnerImageList = list("ImageList");
+  const ImageList = patched("FilteredImageList", (props) => h(InnerImageList, props));
+  const Images = () => h(ImageList, { ids: Array.from({ length: Number(options.get("selected") ?? 0) }, (_, index) => String(index + 1)) });
   const GalleryImagesPanel = patched("GalleryImagesPanel", ({ gallery, extraOperations } = {}) =>
     h("div", null, `Stash's gallery ${gallery?.id}`, h(ImageList, { ids: ["7", "8"], extraOperations })),
   );
   const GalleryPage = () => h(GalleryImagesPanel, { active: true, gallery: { id: useParams().id } });
 
-  const SceneCard = patched("SceneCard", ({ scene, selected } = {}) => h("p", null, `Card ${scene?.id} ${selected}`));
+  const SceneCard = patched("SceneCard", ({ scene, selected, onSelectedChanged } = {}) =>
+    h("p", null, h("button", { onClick: () => onSelectedChanged(!selected) }, `Card ${scene?.id} ${selected}`)),
+  );
   const SceneListOperations = patched("SceneListOperations", ({ operations = [] } = {}) =>
     h("div", null, operations.filter((one) => one.isDisplayed()).map((one) => h("button", { key: one.text, onClick: one.onClick }, one.text))),
   );
-  const SceneList = () =>
-    h("div", null, h(SceneCard, { scene: { id: "12" }, selected: true }), h(SceneCard, { scene: { id: "13" }, selected: false }), h(SceneListOperations, { hasSelection: true, operations: [] }));
+  const Toolbar = ({ operationComponent }) => operationComponent;
+  const SceneList = patched("SceneList", ({ selectedIds, onSelectChange }) =>
+    h(
+      "div",
+      null,
+      ["12", "13"].map((id) => h(SceneCard, { key: id, scene: { id }, selected: selectedIds.has(id), onSelectedChanged: (selected) => onSelectChange(id, selected) })),
+    ),
+  );
+  const sceneFilter = { makeFindFilter: () => ({ q: "", per_page: 40 }), makeFilter: () => ({ has_markers: "false" }) };
+  const filteredSceneList = patched("FilteredSceneList", ({ selectedIds, onSelectChange }) => {
+    const operations = [{ text: "Play", onClick: () => {}, isDisplayed: () => true }];
+    const bar = h(SceneListOperations, { hasSelection: selectedIds.size > 0, operations });
+    return h("div", null, false, h("section", null, h(Toolbar, { listSelect: { selectedIds }, operationComponent: bar }), h(SceneList, { filter: sceneFilter, selectedIds, onSelectChange })));
+  });
+  function Scenes() {
+    const [selectedIds, setIds] = React.useState(new Set(["12"]));
+    React.useEffect(() => {
+      queries.set("1", { queryName: "FindScenes", variables: { filter: sceneFilter.makeFindFilter(), scene_filter: sceneFilter.makeFilter() } });
+      return () => void queries.delete("1");
+    }, []);
+    const onSelectChange = (id, isSelected) => setIds(new Set([...selectedIds].filter((one) => one !== id).concat(isSelected ? [id] : [])));
+    return h(filteredSceneList, { selectedIds, onSelectChange });
+  }
 
   const PluginSettings = patched("PluginSettings", ({ pluginID } = {}) => h("p", null, `Stash's settings of ${pluginID}`));
   const Settings = () => h("div", null, h(PluginSettings, { pluginID: "other" }), h(PluginSettings, { pluginID: "ahavenvlmconnector" }));
@@ -141,10 +172,16 @@
   const UtilityItems = container("MainNavBar.UtilityItems");
   const navbar = () => h("nav", { className: "d-flex" }, h(UtilityItems, null, h("span", null, "?")), h(UtilityItems, null, h("span", null, "?")), h(Link, { to: "/" }, "home"));
   const PluginRoutes = patched("PluginRoutes", () => h(React.Fragment, null, routes));
+  function Locations() {
+    const place = useLocation();
+    React.useEffect(() => void events.dispatchEvent(new CustomEvent("stash:location", { detail: { data: { location: place } } })), [place]);
+    return null;
+  }
   function App() {
     return h(
       BrowserRouter,
       { basename: new URL(document.baseURI).pathname.replace(/\/$/, "") },
+      h(Locations),
       navbar(),
       h(
         "div",
@@ -153,8 +190,9 @@
           Switch,
           null,
           h(Route, { path: "/scenes/:id", component: ScenePage }),
-          h(Route, { path: "/scenes", component: SceneList }),
+          h(Route, { path: "/scenes", component: Scenes }),
           h(Route, { path: "/images/:id", component: ImagePage }),
+          h(Route, { path: "/images", component: Images }),
           h(Route, { path: "/galleries/:id", component: GalleryPage }),
           h(Route, { path: "/settings", component: Settings }),
           h(Route, { path: "/plugins", component: PluginRoutes }),
@@ -165,7 +203,7 @@
 
   const { patch } = window.PluginApi;
   if (options.has("others")) {
-    for (const name of ["ScenePage", "ScenePage.Tabs", "ScenePage.TabContent", "MainNavBar.UtilityItems", "ImageDetailPanel", "PluginSettings"]) {
+    for (const name of ["ScenePage", "ScenePage.Tabs", "ScenePage.TabContent", "MainNavBar.UtilityItems", "ImageDetailPanel", "PluginSettings", "SceneCard", "SceneList", "FilteredSceneList", "SceneListOperations", "ImageList"]) {
       patch.before(name, (props) => [props]);
       patch.after(name, (...args) => args[args.length - 1]);
     }

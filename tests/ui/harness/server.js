@@ -72,6 +72,13 @@ function fixtures() {
 
 const STATES = { keep: "kept", wrong: "wrong", adjust: "adjusted", bring_back: "kept" };
 
+const named = (...names) => names.map((name) => ({ name }));
+const PLUGINS = [
+  { id: "ahavenvlmconnector", tasks: named("Tag Videos", "Tag Images", "Preview") },
+  { id: "other", tasks: named("Preview") },
+  { id: "bare", tasks: null },
+];
+
 /** The plugin's operations and Stash's jobs. `calls`: every operation that came, in order. */
 export class FakePlugin {
   constructor() {
@@ -81,12 +88,11 @@ export class FakePlugin {
     this.calls = [];
     this.tasks = [];
     this.requests = [];
-    this.polls = 0;
+    this.jobs = [];
     this.refusals = [];
     this.failing = new Set();
     /** Milliseconds before the answer to an operation, by its name. */
     this.delays = {};
-    this.isStopped = false;
     this.isBroken = false;
     this.isMissing = false;
     this.needsPackages = false;
@@ -100,19 +106,48 @@ export class FakePlugin {
     }
     if (query.includes("runPluginTask")) {
       this.tasks.push(variables);
-      this.polls = 0;
-      return { data: { runPluginTask: "31" } };
+      return { data: { runPluginTask: this.queue(variables.description) } };
     }
     if (query.includes("HavenNewestScene")) {
       return { data: { findScenes: { scenes: [{ id: "13", title: "Cup final", files: [] }] } } };
     }
     if (query.includes("stopJob")) {
-      this.isStopped = true;
+      this.job(variables.id).status = "CANCELLED";
       return { data: { stopJob: true } };
     }
-    this.polls += 1;
-    const status = this.isStopped ? "CANCELLED" : this.polls > 2 ? "FINISHED" : "RUNNING";
-    return { data: { findJob: { id: "31", status, progress: this.polls / 3, error: null } } };
+    if (query.includes("findJob")) return { data: { findJob: this.job(variables.id) } };
+    if (query.includes("findTags")) return { data: { findTags: { tags: this.tagsWith(variables.tags.name.value) } } };
+    if (query.includes("plugins")) return { data: { plugins: PLUGINS } };
+    return { data: { jobQueue: this.nextJobs() } };
+  }
+
+  /** Put a job into Stash's queue, as a task that somebody starts. Return its id. */
+  queue(task, { lasts = 4 } = {}) {
+    const id = String(31 + this.jobs.length);
+    this.jobs.push({ id, description: `Running plugin task: ${task}`, status: "READY", progress: null, error: null, lasts });
+    return id;
+  }
+
+  job(id) {
+    return this.jobs.find((one) => one.id === id) ?? null;
+  }
+
+  /** Return the jobs that are not over. The first of them gets on each time; null: there is none. */
+  nextJobs() {
+    const isOver = ({ status }) => status === "FINISHED" || status === "CANCELLED";
+    const first = this.jobs.find((one) => !isOver(one));
+    if (first) {
+      first.status = "RUNNING";
+      first.progress = Math.min(1, (first.progress ?? 0) + 1 / first.lasts);
+      if (first.progress > 0.99) first.status = "FINISHED";
+    }
+    const going = this.jobs.filter((one) => !isOver(one));
+    return going.length ? going : null;
+  }
+
+  tagsWith(text) {
+    const wanted = text.replaceAll('"', "").toLowerCase();
+    return this.page.tags.filter(({ name, aliases }) => [name, ...aliases].some((one) => one.toLowerCase().includes(wanted)));
   }
 
   replies({ mode, api, calls }) {

@@ -357,13 +357,60 @@ test("the queue says what waits and starts a task that can be stopped", async ()
   assert.match(await page.textContent(".haven-cause"), /1 item failed: .*cannot be read.*semi final.mp4/s);
   assert.equal(await page.getAttribute(".haven-cause a", "href"), "/stash/scenes/13");
   await picture("queue-1200");
+  await page.selectOption(".haven-order select", "shortest");
   await page.click("button:has-text('Preview')");
-  await page.waitForSelector("[role=status]:has-text('Preview: 33 %')");
-  assert.deepEqual(plugin.tasks.map((task) => task.args), [{ mode: "preview" }]);
+  await page.waitForSelector("[role=status]:has-text('Preview: 25 %')");
+  assert.deepEqual(plugin.tasks.map((task) => task.args), [{ mode: "preview", order: "shortest" }]);
   await page.click("text=Stop");
   await page.waitForSelector("[role=alert]:has-text('The task was stopped.')");
   await ended();
   assert.equal(sent("status").length, 2);
+  assert.deepEqual(faults, []);
+});
+
+test("tasks that were started elsewhere show, and can be stopped", async () => {
+  plugin.queue("Tag Videos", { lasts: 40 });
+  plugin.queue("Preview");
+  plugin.queue("VLM: Tag 3 scenes");
+  plugin.queue("Clean up");
+  await open("/queue");
+  await page.waitForSelector("[role=status]:has-text('Tag Videos: ')");
+  await page.waitForSelector(".haven-ring.is-running");
+  assert.deepEqual(await page.locator("[role=status] p").allTextContents().then((lines) => lines.map((one) => one.replace(/\d+/, "N"))), ["Tag Videos: N %", "Tag N scenes waits in Stash's queue."]);
+  await picture("queue-tasks-1200");
+  await page.click("[role=status]:has-text('Tag Videos') >> text=Stop");
+  await page.waitForSelector("[role=status]:has-text('Tag Videos')", { state: "detached" });
+  assert.deepEqual(plugin.jobs.map(({ status }) => status === "CANCELLED"), [true, false, false, false]);
+  assert.deepEqual(faults, []);
+});
+
+test("what failed is tried again after a forecast", async () => {
+  await open("/queue");
+  await page.click("text=Try what failed again …");
+  await page.waitForSelector(".modal:has-text('Tag 1 scene') >> text=about 40 minutes");
+  assert.deepEqual(sent("forecast").at(-1), { op: "forecast", scenes: ["13"] });
+  await page.click(".modal >> text=Start now");
+  await page.waitForSelector(".modal:has-text('The task is queued')");
+  assert.deepEqual(plugin.tasks.map((task) => task.args), [{ mode: "tag_videos", scenes: "13" }]);
+  assert.deepEqual(faults, []);
+});
+
+test("everything that is not tagged starts after a count", async () => {
+  await open("/queue");
+  await page.click("text=Everything that is not tagged yet");
+  await page.waitForSelector(".haven-fold-body >> text=3 videos and 1 images");
+  await page.fill("#haven-picker", "personal");
+  await page.click(".haven-picker button:has-text('Foul')");
+  await page.waitForSelector(".haven-fold-body >> text=0 videos");
+  assert.deepEqual(sent("forecast").at(-1), { op: "forecast", is_new: true, except_tags: ["Foul"] });
+  assert.ok(await page.isDisabled("button:has-text('Start now')"));
+  await picture("everything-1200");
+  await page.click("[aria-label='Do not leave out Foul']");
+  await page.fill("#haven-picker", "nothing like it");
+  await page.waitForSelector("text=Stash has no such tag.");
+  await page.click("button:has-text('Start now'):enabled");
+  await page.waitForSelector("[role=status]:has-text('Tag what is new')");
+  assert.deepEqual(plugin.tasks, [{ plugin: "ahavenvlmconnector", description: "VLM: Tag what is new", args: { mode: "tag_new", except_tags: "[]" } }]);
   assert.deepEqual(faults, []);
 });
 
