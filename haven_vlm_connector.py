@@ -17,6 +17,10 @@ if "" in _path.split(os.pathsep):
         _here = ""
     sys.path[1:] = [part for part in sys.path[1:] if part not in ("", _here)]
 
+_plugin = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
+if _plugin not in sys.path:  # as with PYTHONSAFEPATH
+    sys.path.insert(0, _plugin)
+
 _HOW = "and name it in Stash's settings: System, Python Executable Path."
 _refusal = ""
 if sys.version_info < (3, 11):  # noqa: UP036

@@ -184,6 +184,11 @@ def test_nothing_in_stashs_working_directory_is_imported(plugin, tmp_path, befor
     assert "127.0.0.1:1" in json.loads(done.stdout)["error"]
 
 
+def test_a_python_that_leaves_the_scripts_folder_out_runs_it(plugin):
+    done = run(plugin, *HELP, PYTHONSAFEPATH="1")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def decoy(folder: Path) -> Path:
     """Another ``vlm_engine`` in a folder, which ends whatever imports it."""
     (folder / "vlm_engine").mkdir(parents=True)
