@@ -89,6 +89,8 @@ export class FakePlugin {
     this.tasks = [];
     this.requests = [];
     this.jobs = [];
+    /** How often a job is asked for until it is over. */
+    this.lasts = 4;
     this.refusals = [];
     this.failing = new Set();
     /** Milliseconds before the answer to an operation, by its name. */
@@ -122,7 +124,7 @@ export class FakePlugin {
   }
 
   /** Put a job into Stash's queue, as a task that somebody starts. Return its id. */
-  queue(task, { lasts = 4 } = {}) {
+  queue(task, { lasts = this.lasts } = {}) {
     const id = String(31 + this.jobs.length);
     this.jobs.push({ id, description: `Running plugin task: ${task}`, status: "READY", progress: null, error: null, lasts });
     return id;

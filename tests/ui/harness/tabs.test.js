@@ -297,6 +297,7 @@ for (const isBare of [false, true]) {
   test(`one button of a first visit does all${isBare ? ", packages included" : ""}`, async () => {
     plugin.page.runs = [];
     plugin.needsPackages = isBare;
+    plugin.lasts = 2;
     await open("");
     await page.waitForSelector(".haven-steps:has-text('Cup final')");
     assert.equal(await page.isVisible("text=first installs the Python packages"), isBare);
