@@ -70,6 +70,8 @@ async function until(holds) {
   }
   assert.fail(`never: ${holds}; ${JSON.stringify((await scene()).markers)}`);
 }
+/** Wait until frames of the video show. */
+const frames = () => page.waitForFunction(() => [...document.querySelectorAll(".haven-frame img")].some((one) => one.naturalWidth > 100));
 /** Press a marker in the timeline, and wait until its details show. */
 async function choose(marker, duration) {
   const name = marker.primary_tag.name;
@@ -118,7 +120,7 @@ test("a person gets from an empty set-up to a corrected scene by mouse", async (
   assert.ok(found.length > 1);
   const [other, wrong] = [...found].sort((one, two) => two.end_seconds - two.seconds - one.end_seconds + one.seconds);
   await choose(wrong, duration);
-  await page.waitForFunction(() => [...document.querySelectorAll(".haven-frame img")].some((one) => one.naturalWidth > 100));
+  await frames();
   await picture("scene");
   await press(button("Wrong"));
   await until((now) => !now.some(({ id }) => id === wrong.id));
@@ -130,6 +132,7 @@ test("a person gets from an empty set-up to a corrected scene by mouse", async (
   const [start, end] = await Promise.all(["start", "end"].map((one) => page.locator(`.haven-handle.is-${one}`).boundingBox()));
   const length = end.x - start.x - start.width;
   await press(page.locator(".haven-handle.is-end"), { x: 0.2, dx: -length / 3 });
+  await frames();
   await picture("adjust");
   await press(button("Done"));
   const near = (one, seconds) => Math.abs(one.end_seconds - seconds) < 0.3;
