@@ -109,8 +109,8 @@ function Row({ shell, endpoint, index, check, setCheck, startsNow, edit, remove 
 }
 
 /** @param {EndpointValue} endpoint */
-const facts = ({ address, key, model, max_concurrent: most }) => [
-  address,
+const facts = ({ name, address, key, model, max_concurrent: most }) => [
+  ...(name ? [address] : []), // without a name it is the title
   texts.keys[key],
   model ? texts.servers.model(model) : texts.servers.anyModel,
   ...(most === null ? [] : [texts.servers.atOnce(String(most))]),

@@ -26,12 +26,13 @@ after(async () => {
   server.close();
 });
 
-const picture = async (name) => {
+/** Take a picture in each size, scrolled to the first element that `top` matches. */
+const picture = async (name, top = "html") => {
   if (!SCREENSHOTS) return;
   await page.mouse.move(1, 1);
-  await page.evaluate(() => scrollTo(0, 0));
   for (const [size, viewport] of Object.entries({ 400: NARROW, 1400: WIDE })) {
     await page.setViewportSize(viewport);
+    await page.evaluate((selector) => document.querySelector(selector).scrollIntoView(), top);
     await page.waitForTimeout(400);
     await page.screenshot({ path: `${SCREENSHOTS}/${name}-${size}.png` });
   }
@@ -133,7 +134,7 @@ test("a person gets from an empty set-up to a corrected scene by mouse", async (
   const length = end.x - start.x - start.width;
   await press(page.locator(".haven-handle.is-end"), { x: 0.2, dx: -length / 3 });
   await frames();
-  await picture("adjust");
+  await picture("adjust", ".haven-tab");
   await press(button("Done"));
   const near = (one, seconds) => Math.abs(one.end_seconds - seconds) < 0.3;
   const third = other.end_seconds - (other.end_seconds - other.seconds) / 3;
