@@ -114,7 +114,7 @@ _FIELDS: Mapping[str, _Kind] = {
         (_or_null(_WHOLE), "maxSessionAge"),
         (_BOOL, "ignore_auto_tag"),
         (_TIME, "created_at updated_at"),
-        (_OBJECT, "findScenes findImages findGalleries findTags tagCreate primary_tag"),
+        (_OBJECT, "findScenes findImages findGalleries findTags tagCreate primary_tag named above"),
         (_OBJECT, "systemStatus configuration general"),
         (_or_null(_OBJECT), "findScene findImage findGallery findTag zip_file folder"),
         (_or_null(_OBJECT), "marker scene image file generate plugins ui custom_fields"),

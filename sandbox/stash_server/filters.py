@@ -319,6 +319,13 @@ _TAGS_OF_MARKERS = Link(
     "UNION SELECT id FROM scene_markers WHERE primary_tag_id IN ({family})",
     "SELECT scene_marker_id FROM scene_markers_tags",
 )
+
+
+def _child_count(table: str, criterion: Criterion) -> Where:
+    children = f"(SELECT count(*) FROM tags_relations WHERE parent_id = {table}.id)"
+    return integer_where(children, criterion)
+
+
 TAG = Kind(
     "tags",
     "tag",
@@ -327,6 +334,7 @@ TAG = Kind(
         "description": _text("description"),
         "ignore_auto_tag": _flag("ignore_auto_tag"),
         "aliases": _joined_text("tag_aliases AS a ON a.tag_id = o.id", "o.id", "a.alias"),
+        "child_count": _child_count,
     },
     {
         "name": "tags.name COLLATE NATURAL_CI",
