@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -108,14 +109,20 @@ def _within(most: int, value: Any, place: str) -> Any:
 
 def to_json(value: Any) -> Any:
     """Return a value of the contract as JSON has it."""
-    if value is None or type(value) in _AS_IT_IS:  # nearly every value of a long scene
+    kind: Any = type(value)
+    if value is None or kind in _AS_IT_IS:
         return value
+    if kind is float:
+        return value if math.isfinite(value) else None
+    if kind is tuple or kind is list:  # nearly every value of a long scene is in one
+        return [one if type(one) in _AS_IT_IS else to_json(one) for one in value]
     if is_dataclass(value):
-        return {field.name: to_json(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, tuple | list):
-        return [to_json(one) for one in value]
+        return {name: to_json(getattr(value, name)) for name in _names(kind)}
     if isinstance(value, Mapping):
         return {str(name): to_json(one) for name, one in value.items()}
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
     return value
+
+
+@cache
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))

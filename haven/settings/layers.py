@@ -33,6 +33,8 @@ _PAGE = {
     "videosAtOnce": ("Scenes at once", "CONCURRENT_TASK_LIMIT"),
     "vrLayout": ("VR layout", "VR_LAYOUT"),
 }
+TASK = "task arguments"
+"""The place of settings that are set for one task alone."""
 _ON, _OFF = frozenset(("true", "yes", "on", "1")), frozenset(("false", "no", "off", "0"))
 # Names that configuration files in use still hold and that have no meaning here.
 _LEGACY = frozenset(
@@ -150,7 +152,7 @@ def task_layer(args: Mapping[str, Any]) -> Layer:
     """
     given = {key: value for key, value in args.items() if key != "mode" and not _untouched(value)}
     alone: dict[str, Any] = {"STASH_TAGS": []} if "TAG_LIST" in given else {}
-    return Layer("task arguments", {**alone, **given})
+    return Layer(TASK, {**alone, **given})
 
 
 def _untouched(value: Any) -> bool:

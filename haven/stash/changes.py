@@ -402,7 +402,8 @@ class ChangePlan:
     @property
     def is_empty(self) -> bool:
         """True if there is nothing to write."""
-        adds = self.add or self.create or self.move
+        notes = self.judgement and (self.stood_tags or self.stood_markers)
+        adds = self.add or self.create or self.move or notes
         marks = self.run_mark is not None and self.run_mark != self.run_mark_before
         return not (adds or self.destroy or self.remove or self.release or marks)
 

@@ -179,7 +179,8 @@ class DecisionWriter:
             return self._plan_wrong(item, judgement, number, marker, evidence)
         if decision.kind is DecisionKind.KEEP:
             self._journal.give_marker(item.ref, marker.id, is_owned=False)
-            return ChangePlan.of(item, _NO_TAG)
+            stood = self._unknown(item, marker, judgement.tag.asked)
+            return ChangePlan.of(item, _NO_TAG, stood_markers=stood, judgement=number)
         return self._plan_move(item, judgement, number, marker)
 
     def _plan_without_marker(
@@ -205,11 +206,16 @@ class DecisionWriter:
         start_s, end_s = judgement.stretches[-1]
         beside = () if tag.id == parent.id else (parent.id,)
         marker = PlannedMarker(tag, round(start_s, 3), round(end_s, 3), beside)
+        is_scene, has_tag = item.ref.kind is ItemKind.SCENE, tag.id in item.tag_ids
+        known = {one.id for one in self._journal.known(item.ref).tags}
+        is_persons = has_tag and not is_scene and tag.id not in known
+        stood = OwnedTag(tag.id, tag.name, decision.tag, tag.created_s, is_owned=False)
         return ChangePlan.of(
             item,
             parent,
-            add=() if tag.id in item.tag_ids else (tag,),
-            create=(marker,) if item.ref.kind is ItemKind.SCENE else (),
+            add=() if has_tag else (tag,),
+            create=(marker,) if is_scene else (),
+            stood_tags=(stood,) if is_persons else (),
             judgement=number,
         )
 

@@ -97,15 +97,25 @@ def plan_results(
     )
     wanted = _wanted_markers(found, parent)
     steering = frozenset(tag.id for tag in (tag_me, update_me, tagged, errored))
-    seen = wanted if isinstance(info, VideoTagInfo) else _whole_item(found)
+    has_spans = isinstance(info, VideoTagInfo)
+    seen = wanted if has_spans else _whole_item(found)
     tags = _plan_tags(item, owned, found, steering, _judged_wrong(seen, owned))
-    markers = _plan_markers(item, owned, found, wanted) if options.create_markers else _MarkerPlan()
+    right = _judged_right(found, owned, parent)
+    markers = _MarkerPlan()
+    if options.create_markers:
+        markers = _plan_markers(item, owned, found, wanted, right if has_spans else {})
+    if has_spans:
+        right = {marker: judged for marker, judged in right.items() if marker in markers.create}
     done = found.planned(names.tagged)
     has_done = done.id in item.tag_ids
     return ChangePlan.of(
         item,
         parent,
-        add=(*tags.add, *([] if has_done else [done])),
+        add=(
+            *tags.add,
+            *_tags_of_right(right, item, owned, tags.add),
+            *([] if has_done else [done]),
+        ),
         tagged_id=tagged.id,
         create=markers.create,
         destroy=tuple(owned.markers[marker.id] for marker in markers.destroy),
@@ -268,8 +278,43 @@ class _MarkerPlan:
     left_alone: tuple[Marker, ...] = ()
 
 
+def _judged_right(found: _Found, owned: Owned, parent: Tag) -> dict[PlannedMarker, Judged]:
+    """Return the markers of what people judged as right: that is there, whatever is found. Only of
+    tags that are looked for.
+    """
+    right: dict[PlannedMarker, Judged] = {}
+    for judged in owned.judged:
+        tag = found.planned(judged.latest.tag.name)
+        if judged.is_wrong or not found.looked_for.concerns(judged.latest.tag):
+            continue
+        beside = () if tag.id == parent.id else (parent.id,)
+        right[PlannedMarker(tag, *judged.latest.stretches[-1], beside)] = judged
+    return right
+
+
+def _tags_of_right(
+    right: Mapping[PlannedMarker, Judged],
+    item: ItemSnapshot,
+    owned: Owned,
+    added: Iterable[PlannedTag],
+) -> Iterable[PlannedTag]:
+    """Yield the tags that the item lacks, though people judged them as right, and did not take
+    them off.
+    """
+    known = {_identity(tag) for tag in added}
+    for tag in _unique_tags(marker.tag for marker in right):
+        is_off = any(is_same(one, tag) for one in owned.removed.tags)
+        is_there = any(tag.is_tag(one) for one in item.tags)
+        if not is_off and not is_there and _identity(tag) not in known:
+            yield tag
+
+
 def _plan_markers(
-    item: ItemSnapshot, owned: Owned, found: _Found, all_wanted: Iterable[PlannedMarker]
+    item: ItemSnapshot,
+    owned: Owned,
+    found: _Found,
+    all_wanted: Iterable[PlannedMarker],
+    right: Mapping[PlannedMarker, Judged],
 ) -> _MarkerPlan:
     """Decide which markers to create, to keep in their place, and to destroy."""
     obsolete = [marker for marker in item.markers if is_owned(marker, owned)]
@@ -294,6 +339,16 @@ def _plan_markers(
         else:
             removed = any(_is_same_event(one, wanted) for one in owned.removed.markers)
             (off if removed else create).append(wanted)
+    for wanted, judged in right.items():
+        here = [
+            marker
+            for marker in item.markers
+            if wanted.tag.is_tag(marker.primary)
+            and any(overlap((marker.start_s, marker.end_s), one) for one in judged.stretches)
+        ]
+        kept += [marker for marker in here if marker in obsolete]
+        if not here and not any(_is_same_event(one, wanted) for one in owned.removed.markers):
+            create.append(wanted)
     left = [
         marker
         for marker in obsolete

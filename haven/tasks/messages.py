@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from haven.items import ItemChange
 from haven.report import counted
-from haven.settings.layers import on_the_page
+from haven.settings.layers import TASK, on_the_page
 from haven.settings.settings import Settings
 from haven.stash.values import Gallery, Image, Scene
 from vlm_engine import EndpointConfig, ModelConfig
@@ -79,6 +79,8 @@ def announce(settings: Settings, where: str) -> None:
             _listed(settings.tag_list, _MOST_TAGS),
             on_the_page("TAG_LIST"),
         )
+    if given := [name for name, place in settings.origins.items() if place.startswith(TASK)]:
+        _log.info("Set for this task alone: %s.", ", ".join(given))
     models = settings.engine.active_models()
     tags = [_described(tag, model) for model in models.values() for tag in model.tag_list]
     _log.info(

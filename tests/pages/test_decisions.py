@@ -14,10 +14,11 @@ from haven.pages.decisions import decide, undo_decision
 from haven.pages.forms import parsed
 from haven.stash.evidence import Evidence, FrameSeen, TagSeen
 from haven.stash.handler import MediaHandler
+from haven.stash.journal import Journal
 from haven.stash.values import change_of
 from tests.plugin.fragile import NAMES, FragileClient, KilledError, once_replied
 from tests.plugin.items import SCENE, info, undo
-from vlm_engine import Span, Verdict
+from vlm_engine import ModelIdentity, Span, Verdict
 
 THRESHOLD = 0.5
 FOULS = [(10, 20, 0.9), (50, 60, 0.8), (90, 95, 0.3)]
@@ -28,10 +29,10 @@ KINDS = ("keep", "wrong", "adjust")
 class Case:
     """A scene that was tagged, and its tab in the page."""
 
-    def __init__(self, pages):
+    def __init__(self, pages, *files, scene=""):
         self.pages, self.stash = pages, pages.stash
         pages.data_dir.mkdir(exist_ok=True)
-        self.scene = self.stash.library.add_scene(tags=["VLM_TagMe"])
+        self.scene = scene or self.stash.library.add_scene(*files, tags=["VLM_TagMe"])
 
     @contextmanager
     def handler(self, **options):
@@ -51,7 +52,13 @@ class Case:
             "Tag Videos",
             "sandbox-vlm",
             tuple(
-                TagSeen(tag, tag, threshold, tuple(Span(tag, *one) for one in spans))
+                TagSeen(
+                    tag,
+                    tag,
+                    threshold,
+                    tuple(Span(tag, *one) for one in spans),
+                    ModelIdentity("sandbox-vlm", "12ab"),
+                )
                 for tag, spans in found.items()
             ),
             (FrameSeen(12.0, {"Foul": Verdict(True, 0.9)}),),
@@ -324,6 +331,50 @@ def test_a_persons_own_marker_is_judged_and_restored(case):
     )
     case.remove()
     assert case.content[1] == [("Foul", 200, 210)]
+
+
+def test_a_persons_titled_marker_comes_back_under_its_tag(case):
+    library = case.stash.library
+    library.add_marker(case.scene, "Corner kick", 200, 210, title="seen by eye")
+    case.run()
+    arguments = case.arguments("wrong", 10)
+    (marker,) = [
+        one for one in library.scene_state(case.scene).markers if one.primary_tag == "Corner kick"
+    ]
+    stretch = {"start_s": 200, "end_s": 210, "marker_id": marker.id}
+    arguments["decisions"] = [{"kind": "wrong", "tag": "Corner kick", **stretch}]
+    case.pages.value("decide", **arguments)
+    library.remove_tag("Corner kick")
+    case.undo()
+    (restored,) = [
+        one for one in library.scene_state(case.scene).markers if one.title == "seen by eye"
+    ]
+    assert (restored.primary_tag, restored.seconds) == ("Corner kick", 200)
+    assert "seen by eye" not in [tag.name for tag in library.snapshot().tags]
+
+
+def test_a_moment_removed_in_stash_is_brought_back_for_good(case):
+    library = case.stash.library
+    library.remove_marker(case.decision("keep", 50)["marker_id"])
+    assert case.spans()[1] == (50, 60, "gone")
+    case.decide("bring_back", 50)
+    assert (case.content, case.spans()[1]) == ((BOTH, [FIRST, SECOND, GOAL]), (50, 60, "kept"))
+    for fouls in (FOULS[:1], FOULS):
+        case.run(fouls=fouls)
+        assert case.content == (BOTH, [FIRST, SECOND, GOAL])
+    case.undo()
+    assert (case.content, case.spans()[1]) == ((BOTH, [FIRST, GOAL]), (50, 60, "gone"))
+
+
+def test_a_judgement_keeps_what_it_is_about(case):
+    case.decide("wrong", 90)
+    with closing(Journal(case.pages.context().store_path)) as journal:
+        ((item, judgement),) = journal.all_judgements()
+    assert (item.kind, item.id, judgement.kind) == ("scene", case.scene, "wrong")
+    assert (judgement.tag.asked, judgement.start_s, judgement.end_s) == ("Foul", 90, 95)
+    assert (judgement.confidence, judgement.threshold) == (0.3, THRESHOLD)
+    assert (judgement.model, judgement.wording) == ("sandbox-vlm", "12ab")
+    assert judgement.at_s > 0
 
 
 def test_a_decision_against_an_older_revision_changes_nothing(case):

@@ -162,6 +162,14 @@ def test_a_persons_own_tag_is_called_wrong_and_restored(image):
     assert image.tags == {"Home game", "Timeout"}, "it is still the person's"
 
 
+def test_a_persons_own_tag_that_was_kept_and_taken_off_stays_off(image):
+    image.library.tag_image(image.id, "Timeout")
+    image.decide("keep", "Timeout")
+    image.library.untag_image(image.id, "Timeout")
+    image.run(threshold=0.1)
+    assert (image.tags, image.states["Timeout"]) == (BOTH, "gone")
+
+
 def test_a_tag_taken_off_in_stash_is_brought_back_for_good(image):
     image.library.untag_image(image.id, "Foul")
     assert image.states["Foul"] == "gone"
