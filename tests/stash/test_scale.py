@@ -32,7 +32,8 @@ def test_each_view_shows_within_a_second_of_its_data(binary, pages, endpoint, tm
             (busy,) = rows.scenes(1, 10_000.0, tags[:3])
             rows.images(300)
         tag_1000_moments(stash, str(busy), [f"Event {number}" for number in range(50)])
-        node("--test", "scale", CHROMIUM=path, PAGES=stash.url, SCENE=str(busy))
+        where = {"CHROMIUM": path, "PAGES": stash.url, "SCENE": str(busy)}
+        node("--test", "scale", patience_s=900.0, **where)
 
 
 def tag_1000_moments(stash, scene, tags):

@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 
 
-def node(*arguments: str, **environment: str) -> None:
+def node(*arguments: str, patience_s: float = 300.0, **environment: str) -> None:
     """Run Node in ``tests/ui``, which must succeed. Skip the test where that is impossible."""
     program = shutil.which("node")
     if program is None:
@@ -29,7 +29,7 @@ def node(*arguments: str, **environment: str) -> None:
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=patience_s,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

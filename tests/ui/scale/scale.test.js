@@ -26,6 +26,8 @@ before(async () => {
 });
 after(() => stash.close());
 
+const write = () => FIGURES && writeFileSync(FIGURES, JSON.stringify(figures, null, 1));
+
 /** Open a view, wait for what it shows, and check how long that took after the operation's answer. */
 async function shown(name, op, path, selector, go = async () => {}) {
   await stash.open(path);
@@ -35,6 +37,7 @@ async function shown(name, op, path, selector, go = async () => {}) {
   const at = await stash.page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => resolve(performance.timeOrigin + performance.now()))));
   const answer = answers.filter((one) => one.op === op).at(-1);
   figures[name] = { operation_ms: answer?.took, shown_ms: answer && Math.round(at - answer.at) };
+  write();
   assert.ok(answer, `${name}: ${op} was not asked`);
   assert.ok(figures[name].shown_ms < MOST_MS, `${name}: ${JSON.stringify(figures[name])}`);
 }
@@ -64,5 +67,5 @@ test("300 selected images are named in the dialogue", async () => {
   await entry.click();
   await page.waitForSelector(".modal:has-text('300 images')");
   figures.dialogue = { shown_ms: Date.now() - began };
+  write();
 });
-after(() => FIGURES && writeFileSync(FIGURES, JSON.stringify(figures, null, 1)));
