@@ -108,8 +108,9 @@ test("a person gets from an empty set-up to a corrected scene by mouse", async (
   await press(page.locator("#operation-menu"));
   await press(page.locator(".dropdown-menu >> text=Tag with VLM…"));
   await page.waitForSelector(".modal:has-text('Adds tags and markers')");
+  await page.waitForSelector(".modal .btn-primary:not(:disabled)");
   await picture("dialogue");
-  await press(page.locator(".modal").getByRole("button", { name: "Start", exact: true }));
+  await press(page.locator(".modal").getByRole("button", { name: "Start now", exact: true }));
   await press(page.locator(".modal").getByRole("button", { name: "Close", exact: true }));
   await page.waitForSelector(".haven-ring.is-running", { state: "attached" });
   await press(page.locator("[data-rb-event-key=haven-vlm]"));
