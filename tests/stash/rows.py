@@ -52,15 +52,6 @@ class Rows:
         self._fill("scenes_tags", ("scene_id", "tag_id"), carried)
         return scenes
 
-    def images(self, count: int) -> list[int]:
-        """Add images with a file each. Return their ids."""
-        files = self._files("photo.jpg", count)
-        columns = ("file_id", "format", "width", "height")
-        self._fill("image_files", columns, ((file, "jpeg", 1920, 1080) for file in files))
-        images = self._insert("images", [_dated() for _ in files])
-        self._link("images", images, files)
-        return images
-
     def _files(self, name: str, count: int) -> list[int]:
         last = self._last("files")
         names = (f"{last + number} {name}" for number in range(1, count + 1))

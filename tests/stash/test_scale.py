@@ -30,7 +30,6 @@ def test_each_view_shows_within_a_second_of_its_data(binary, pages, endpoint, tm
             rows.scenes(20_000, 1800.0, tags)
             rows.scenes(300, 1800.0, [queue, *tags[:2]])
             (busy,) = rows.scenes(1, 10_000.0, tags[:3])
-            rows.images(300)
         tag_1000_moments(stash, str(busy), [f"Event {number}" for number in range(50)])
         where = {"CHROMIUM": path, "PAGES": stash.url, "SCENE": str(busy)}
         node("--test", "scale", patience_s=900.0, **where)
