@@ -170,9 +170,10 @@ class Environment:
     def _clear(self) -> None:
         # Moved first: a child of a killed child may still be writing there.
         old = self.folder.with_name(f"{self.folder.name}{_OLD}{os.getpid()}")
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # Windows refuses while something in it is in use
             self.folder.rename(old)
-        shutil.rmtree(old, ignore_errors=True)
+        for folder in (old, self.folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _remove_left_over(self) -> None:
         for old in self.folder.parent.glob(f"*{_OLD}*"):
