@@ -43,11 +43,11 @@ class Source:
 
     def __init__(self, folder: Path, server: ThreadingHTTPServer) -> None:
         self.url = f"http://127.0.0.1:{server.server_port}/index.yml"
-        self._folder = folder
+        self.folder = folder
 
     def publish(self, days: float) -> None:
         time_s = time.time() - days * DAY_S
-        source_of_plugin(ROOT, self._folder, time_s)
+        source_of_plugin(ROOT, self.folder, time_s)
 
 
 @pytest.fixture
@@ -213,6 +213,14 @@ def test_it_goes_over_an_older_copy_made_by_hand(house, source, endpoint):
     assert kept(house) == before
     house.run("Undo Last Run")
     assert house.scene(house.videos[0]).tags == ("VLM_TagMe",)
+
+
+def test_a_folder_of_the_machine_is_a_source(house, source):
+    source.url = (source.folder / "index.yml").as_uri()
+    sources = [{"name": "Haven", "url": source.url}]
+    house.stash.ask(_SOURCES, {"input": {"pluginPackageSources": sources}})
+    packages(house.stash, "installPackages", source)
+    assert [plugin["id"] for plugin in house.stash.ask("{ plugins { id } }")["plugins"]] == [PLUGIN]
 
 
 def test_a_second_copy_is_named_by_the_check(house, source, endpoint):

@@ -113,7 +113,7 @@ export function Steps({ shell, settings, isServerSound, load, change, setCheck }
         null,
         h(Form.Label, { htmlFor: "haven-first-tags" }, texts.steps.tagList),
         h(Form.Control, { id: "haven-first-tags", as: "textarea", rows: 3, className: "text-input", required: !hasTags, disabled: isBusy, placeholder: texts.steps.tagExample, value: shownTags, onChange: (/** @type {any} */ event) => setTags(event.target.value) }),
-        h(Form.Text, { className: "text-muted" }, texts.tags.help),
+        h(Form.Text, { className: "text-muted" }, texts.steps.tagHelp),
       ),
     ),
     h("p", { className: "text-muted" }, texts.steps.help(!settings, !!scene)),

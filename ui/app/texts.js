@@ -265,6 +265,7 @@ export const page = {
     address: "Address of the server",
     tagList: "Tags, one to a line or with commas between them",
     tagExample: "Foul, Goal, Free throw",
+    tagHelp: "Short names of what a single picture can show. The text after a colon says to the model what the tag means.",
     help: (/** @type {boolean} */ installs, /** @type {boolean} */ hasScene) =>
       [
         installs && "The button first installs the Python packages that the plugin needs: about 250 MB, in a folder of its own.",
