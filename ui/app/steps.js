@@ -113,7 +113,7 @@ export function Steps({ shell, settings, isServerSound, load, change, setCheck }
         null,
         h(Form.Label, { htmlFor: "haven-first-tags" }, texts.steps.tagList),
         h(Form.Control, { id: "haven-first-tags", as: "textarea", rows: 3, className: "text-input", required: !hasTags, disabled: isBusy, placeholder: texts.steps.tagExample, value: shownTags, onChange: (/** @type {any} */ event) => setTags(event.target.value) }),
-        h(Form.Text, { className: "text-muted" }, texts.steps.tagHelp),
+        h(Form.Text, { className: "text-muted" }, hasTags && !shownTags ? texts.steps.chosen : texts.steps.tagHelp),
       ),
     ),
     h("p", { className: "text-muted" }, texts.steps.help(!settings, !!scene)),
@@ -185,6 +185,16 @@ const tagText = (settings) =>
     : "";
 
 /**
+ * Return tags one to a line. A comma in a line with a meaning belongs to the meaning.
+ * @param {string} text
+ */
+const linesOf = (text) =>
+  text
+    .split("\n")
+    .flatMap((line) => (line.includes(":") ? [line] : line.split(",")))
+    .join("\n");
+
+/**
  * Return what the form changes of the settings.
  * @param {SettingsValue} settings
  * @param {string} address
@@ -199,7 +209,7 @@ function changesOf(settings, address, tags) {
     changes.push({ name: "ENDPOINTS", value: JSON.stringify(withChange(settings.endpoints, 0, moved)) });
   }
   if (tags !== tagText(settings)) {
-    const wanted = parseList(tags.replaceAll(",", "\n"));
+    const wanted = parseList(linesOf(tags));
     const meanings = wanted.filter(({ meaning }) => meaning).map(({ name, meaning }) => [name, meaning]);
     changes.push({ name: "TAG_LIST", value: JSON.stringify(wanted.map(({ name }) => name)) });
     if (meanings.length) changes.push({ name: "TAG_DESCRIPTIONS", value: JSON.stringify(Object.fromEntries(meanings)) });

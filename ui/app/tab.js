@@ -3,7 +3,7 @@
 import { percentText, confidenceWords } from "../model/confidence.js";
 import { possible } from "../model/decisions.js";
 import { alsoAsked, framesNear, verdict } from "../model/frames.js";
-import { agoText, clockText, stretchText } from "../model/time.js";
+import { agoText, clockTexts, stretchText } from "../model/time.js";
 import { moveEnd } from "../model/timeline.js";
 import { TagAgain, useAgain } from "./again.js";
 import { Emptiness } from "./emptiness.js";
@@ -210,7 +210,8 @@ function Legend({ hasGaps }) {
 function Detail(props) {
   const { shell, scene, evidence, tag, span, draft, decide, seek } = props;
   const near = React.useMemo(() => framesNear(evidence.frames, span, MOST_FRAMES), [evidence.frames, span.start_s, span.end_s]);
-  const frames = near.map((frame) => ({ time_s: frame.time_s, text: frameText(frame, tag.tag) }));
+  const times = clockTexts(near.map(({ time_s }) => time_s));
+  const frames = near.map((frame, index) => ({ time_s: frame.time_s, text: `${times[index]}${answer(verdict(frame, tag.tag))}` }));
   const also = alsoAsked(near, tag.tag);
   const stretch = draft ?? span;
   const facts = [
@@ -246,14 +247,8 @@ function Detail(props) {
   );
 }
 
-/**
- * @param {import("../contract").FrameEvidence} frame
- * @param {string} tag
- */
-function frameText(frame, tag) {
-  const found = verdict(frame, tag);
-  return found === null ? clockText(frame.time_s) : `${clockText(frame.time_s)} ${found ? texts.yes : texts.no}`;
-}
+/** @param {boolean | null} found */
+const answer = (found) => (found === null ? "" : ` ${found ? texts.yes : texts.no}`);
 
 /** @param {DetailProps & {draft: Stretch}} props */
 function Adjusting({ evidence, draft, decide, setDraft, moveHere }) {

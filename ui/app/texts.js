@@ -265,7 +265,8 @@ export const page = {
     address: "Address of the server",
     tagList: "Tags, one to a line or with commas between them",
     tagExample: "Foul, Goal, Free throw",
-    tagHelp: "Short names of what a single picture can show. The text after a colon says to the model what the tag means.",
+    tagHelp: "Short names of what a single picture can show. A line with a colon is one tag with its meaning. Your tags in Stash can be chosen below.",
+    chosen: "Chosen below. Add names here if you want more.",
     help: (/** @type {boolean} */ installs, /** @type {boolean} */ hasScene) =>
       [
         installs && "The button first installs the Python packages that the plugin needs: about 250 MB, in a folder of its own.",

@@ -12,6 +12,18 @@ export function clockText(seconds) {
 }
 
 /**
+ * Return positions in a video, in seconds, as people read them: with tenths where two would read
+ * alike.
+ * @param {readonly number[]} times
+ */
+export function clockTexts(times) {
+  const plain = times.map(clockText);
+  const isShared = (/** @type {string} */ text) => plain.indexOf(text) !== plain.lastIndexOf(text);
+  const tenth = (/** @type {number} */ time) => Math.floor((time + 1e-6) * 10) % 10;
+  return plain.map((text, index) => (isShared(text) ? `${text}.${tenth(times[index])}` : text));
+}
+
+/**
  * Return a stretch of a video: "12:04 – 12:31", or one position where both ends read the same.
  * @param {number} start
  * @param {number} end

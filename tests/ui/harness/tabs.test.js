@@ -302,7 +302,7 @@ for (const isBare of [false, true]) {
     await page.waitForSelector(".haven-steps:has-text('Cup final')");
     assert.equal(await page.isVisible("text=first installs the Python packages"), isBare);
     await page.fill("#haven-first-server", "http://tower:1234/v1");
-    await page.fill("#haven-first-tags", "Foul: a player hits, Goal");
+    await page.fill("#haven-first-tags", "Foul: a player hits, hard\nGoal, Turnover");
     if (isBare) await picture("bare-1200");
     await page.click("text=Save, check and tag this scene");
     await page.click("text=See what was found");
@@ -313,8 +313,8 @@ for (const isBare of [false, true]) {
     const [{ changes }] = sent("change_settings");
     const [{ base_url, key, was }] = JSON.parse(changes[0].value);
     assert.deepEqual({ base_url, key, was }, { base_url: "http://tower:1234/v1", key: "none", was: 0 });
-    assert.deepEqual(JSON.parse(changes[1].value), ["Foul", "Goal"]);
-    assert.deepEqual(JSON.parse(changes[2].value), { Foul: "a player hits" });
+    assert.deepEqual(JSON.parse(changes[1].value), ["Foul", "Goal", "Turnover"]);
+    assert.deepEqual(JSON.parse(changes[2].value), { Foul: "a player hits, hard" });
     assert.equal(await page.locator("[role=alert]").count(), 0);
   });
 }

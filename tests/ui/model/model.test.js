@@ -4,7 +4,7 @@ import test from "node:test";
 import { confidenceWords, percentText, strength } from "../../../ui/model/confidence.js";
 import * as decisions from "../../../ui/model/decisions.js";
 import { alsoAsked, framesNear, spread, verdict } from "../../../ui/model/frames.js";
-import { agoText, clockText, stretchText } from "../../../ui/model/time.js";
+import { agoText, clockText, clockTexts, stretchText } from "../../../ui/model/time.js";
 import { harder } from "../../../ui/model/effort.js";
 import { reasons } from "../../../ui/model/reasons.js";
 import { closeUp, extent, lengthOf, moveEnd, pack, rowWindow, stretchAt, ticks } from "../../../ui/model/timeline.js";
@@ -21,6 +21,7 @@ const evidence = (...tags) => ({
 
 test("times read as people write them", () => {
   assert.deepEqual([0, 7.9, 724, 3723].map(clockText), ["0:00", "0:07", "12:04", "1:02:03"]);
+  assert.deepEqual(clockTexts([26.2, 27.1, 27.96, 29]), ["0:26", "0:27.1", "0:27.9", "0:29"]);
   assert.equal(stretchText(724, 751), "12:04 – 12:31");
   assert.equal(stretchText(724.1, 724.8), "12:04");
   const ages = [20, 60, 4000, 86400, 200000];
