@@ -150,9 +150,9 @@ _CAUSES = {
     ),
     r"WARNING: Retrying|NewConnectionError|timed out|name resolution|[Cc]onnection (refused|reset)"
     r"|Max retries exceeded|unreachable|IncompleteRead|Errno 104": (
-        "The package index cannot be reached. Check that this machine, or the container that Stash "
-        "runs in, has a connection to the internet (behind a proxy: HTTPS_PROXY in the environment "
-        "of Stash), and start the task again. What is missing is needed only once."
+        "The package index cannot be reached{proxy}. Check that this machine, or the container "
+        "that Stash runs in, has a connection to the internet (behind a proxy: HTTPS_PROXY in the "
+        "environment of Stash), and start the task again. It is needed only once."
     ),
     r"WinError 206|Enable Long Paths": (
         "The path {folder} is too long for Windows. Turn long paths on, or name a shorter folder "
@@ -193,7 +193,7 @@ def _explained(outcome: processes.Outcome, requirements: Path, folder: Path) -> 
     message = message or "Start the task again."
     return (
         "The packages that the plugin needs could not be installed. "
-        + message.format(folder=folder, python=_this_python())
+        + message.format(folder=folder, python=_this_python(), proxy=_proxy())
         + " pip said:\n"
         + "\n".join(complaints)
         + "\nThe packages can also be installed by hand, for the Python that Stash uses: "
@@ -212,6 +212,17 @@ def _locked(requirements: Path) -> list[str]:
     return [str(package) for package in read_lock(lock_of(requirements))]
 
 
+def _proxy() -> str:
+    from urllib.request import getproxies
+
+    url = getproxies().get("https", "")
+    return f" through the proxy {_without_password(url)}" if url else ""
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"//[^/\s@]+@", "//…@", text)
+
+
 def _this_python() -> str:
     bits = 64 if sys.maxsize > 2**32 else 32
     system = platform.system()
@@ -223,7 +234,7 @@ def _complaints(lines: Sequence[str]) -> list[str]:
     retries = [line for line in lines if line.startswith("WARNING: Retrying")]
     first_error = next((i for i, line in enumerate(lines) if line.startswith("ERROR")), len(lines))
     quoted = [*retries[-1:], *lines[first_error:][:8]] or list(lines[-5:]) or ["nothing"]
-    return [re.sub(r"//[^/\s@]+@", "//…@", line) for line in quoted]  # a user and a password
+    return [_without_password(line) for line in quoted]
 
 
 def _report(line: str) -> None:

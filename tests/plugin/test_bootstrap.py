@@ -372,7 +372,7 @@ def test_a_failed_pip_is_quoted_and_nothing_is_built_from_source(plain):
     result = plain.run()
     assert result.status == 3
     assert "No matching distribution found for haven-tiny-foul" in result.said["error"]
-    assert "-m pip install -r" in result.said["error"]
+    assert "-m pip install " in result.said["error"]
     assert not plain.has_complete()
     assert not (plain.folder / "compiled").exists()
 
@@ -395,8 +395,9 @@ def test_a_proxy_that_does_not_answer_is_named(plain):
     plain.use_index(closed_port())
     plain.env |= {"PIP_INDEX_URL": "https://index.example/", "PIP_RETRIES": "1"}
     plain.env["HTTPS_PROXY"] = f"http://fan:secret@127.0.0.1:{closed_port()}"
-    error = plain.run().said["error"]
-    assert "The proxy does not let pip through. Correct HTTPS_PROXY" in error
+    error = plain.run().said["error"]  # some versions of pip tell it from other connections
+    assert "proxy does not let pip through" in error or "reached through the proxy http" in error
+    assert "HTTPS_PROXY in the" in error
     assert "secret" not in error
 
 

@@ -389,7 +389,7 @@ def test_all_faults_are_reported_together_with_their_place(monkeypatch):
             f"{LOCAL}: not YAML: line 2: the character U+0007 is none that a text has; delete it",
         ),
         ("MODEL: a\x00", f"{LOCAL}: not YAML: line 1: the character U+0000"),
-        ("MODEL: 2027-02-31", f"{LOCAL}: a value in it cannot be read: day is out of range"),
+        ("MODEL: 2027-02-31", f"{LOCAL}: a value in it cannot be read: day "),
         (
             "TAG_LIST: [Foul]\nMODEL: a\nTAG_LIST: [Goal]",
             f"{LOCAL}: 'TAG_LIST' is written twice, in lines 1 and 3, and only",
