@@ -110,6 +110,7 @@ class Tagger:
         *,
         size_bytes: int = 0,
         vr: bool = False,
+        least_effort: float = 0.0,
         source: Source | None = None,
     ) -> VideoResult:
         """Return what the video shows.
@@ -119,6 +120,7 @@ class Tagger:
         ``size_bytes``: its size according to Stash, or 0. A file of another size is another file,
         whatever the fingerprint.
         ``vr``: its frames hold more than the view ahead; only that view is used.
+        ``least_effort``: the effort of the search if the settings have less.
         ``source``: what to read if the file cannot be read here.
         """
         here = map_path(path, self._settings.path_mutation)
@@ -127,7 +129,7 @@ class Tagger:
                 here, partial(_is_another, here, size_bytes)
             ):
                 oshash = ""
-            return await self._tag_video(here, oshash, on_progress, vr=vr)
+            return await self._tag_video(here, oshash, on_progress, least_effort, vr=vr)
         except (MediaNotFoundError, MediaOutOfReachError) as error:
             message = str(error)
             if isinstance(error, MediaNotFoundError):
@@ -135,14 +137,21 @@ class Tagger:
             if source is None:
                 raise type(error)(message) from error
         _log.info("%s. Until then it is read through Stash.", message)
-        return await self._tag_video(source, oshash, on_progress, vr=vr)
+        return await self._tag_video(source, oshash, on_progress, least_effort, vr=vr)
 
     async def _tag_video(
-        self, video: str | Source, oshash: str, on_progress: OnProgress | None, *, vr: bool
+        self,
+        video: str | Source,
+        oshash: str,
+        on_progress: OnProgress | None,
+        least_effort: float,
+        *,
+        vr: bool,
     ) -> VideoResult:
         return await self._engine.tag_video(
             video,
             identity=f"oshash:{oshash}" if oshash else None,
+            least_effort=least_effort,
             vr_video=vr,
             on_progress=on_progress,
         )

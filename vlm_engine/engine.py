@@ -165,6 +165,7 @@ class VLMEngine:
         *,
         identity: str | None = None,
         frame_interval: float | None = None,
+        least_effort: float = 0.0,
         threshold: float | None = None,
         vr_video: bool = False,
         on_progress: OnProgress | None = None,
@@ -176,6 +177,7 @@ class VLMEngine:
         time of change and ends.
         ``frame_interval``: the longest time between two frames of the scan, in seconds; None or 0:
         as ``SearchConfig`` says.
+        ``least_effort``: the effort of the search if ``SearchConfig`` has less, at most 10.
         ``threshold``: the least confidence, from 0 to 1, for tags whose rule sets none; None: as
         ``default_rule`` says.
         ``vr_video``: whether this is a VR video, of which only what one eye sees ahead is looked
@@ -188,6 +190,7 @@ class VLMEngine:
             path,
             identity=identity,
             frame_interval=frame_interval,
+            least_effort=least_effort,
             threshold=_checked_threshold(threshold),
             vr_video=vr_video,
             on_progress=on_progress,

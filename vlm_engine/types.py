@@ -494,7 +494,8 @@ class VideoResult:
 
     ``gaps_s`` are the stretches, as (start, end), in which no frame could be read: nothing is known
     about them. ``calls``: requests that each model answered, by its name in the settings;
-    ``seconds``: the time of the endpoints that they took. ``judges``: by category.
+    ``seconds``: the time of the endpoints that they took. ``judges``: by category. ``effort``: that
+    of the search.
     """
 
     video: VideoInfo
@@ -505,6 +506,7 @@ class VideoResult:
     calls: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
     judges: Mapping[str, ModelIdentity] = field(default_factory=dict)
+    effort: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,6 +184,11 @@ class MediaHandler:
         """Return the ids of the images in these galleries."""
         return reading.image_ids_in(self._client, gallery_ids)
 
+    def effort_of(self, scene_id: str) -> float:
+        """Return how hard the latest run searched a scene, 0 if that is unknown."""
+        evidence = self._journal.evidence(ItemRef(ItemKind.SCENE, scene_id))
+        return evidence.effort if evidence else 0.0
+
     def owned_ids(self, kind: ItemKind) -> tuple[str, ...]:
         """Return the ids of the items on which the journal knows tags or markers of the plugin."""
         return self._journal.owned_ids(kind)

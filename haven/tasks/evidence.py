@@ -27,7 +27,7 @@ def evidence_of_video(title: str, task: str, result: VideoResult, settings: Sett
         tuple(FrameSeen(time_s, of_frame) for time_s, of_frame in sorted(verdicts.items())),
         result.video.duration_s,
         result.gaps_s,
-        effort=settings.engine.search.effort,
+        effort=result.effort,
     )
 
 

@@ -57,12 +57,15 @@ class SceneHandler(ItemHandler[Scene, VideoResult]):
         source = None
         if settings.stream_from_stash:
             source = self.context.handler.stream_of(item, settings.engine.video.stall_s)
+        # At less effort the search would not see again all that it has seen.
+        effort = await self.context.stash(self.context.handler.effort_of, item.id)
         return await self._tagger.tag_video(
             item.path,
             item.oshash,
             partial(self._board.advance, item.id),
             size_bytes=item.files[0].size_bytes,
             vr=item.is_vr,
+            least_effort=effort,
             source=source,
         )
 

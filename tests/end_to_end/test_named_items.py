@@ -147,3 +147,15 @@ def test_a_misspelt_excepted_tag_stops_the_task(theatre):
     job = theatre.run(NEW, except_tags="Home gmae")
     assert "Stash has no tag Home gmae" in str(job.error)
     assert tags_of(theatre, scene) == {"Home game"}
+
+
+def test_what_a_harder_look_found_is_found_by_later_runs(theatre):
+    vlm = theatre.install()
+    (scene,) = theatre.queue(0)
+    theatre.run(VIDEO_SEARCH_EFFORT="6")
+    harder = theatre.state(scene)
+    requests = vlm.counters.answered
+    job = theatre.run("Update Tagged Videos", scenes=scene)
+    assert job.error is None
+    assert vlm.counters.answered == requests
+    assert theatre.state(scene) == harder

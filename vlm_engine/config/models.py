@@ -261,6 +261,10 @@ class SearchConfig(SettingsGroup):
             return self
         return parse(SearchConfig, {**self.model_dump(), "frame_interval_s": interval_s}, "search")
 
+    def at_least(self, effort: float) -> SearchConfig:
+        """Return the settings with this effort if it is more than theirs."""
+        return self if effort <= self.effort else self.model_copy(update={"effort": effort})
+
     def interval_for(self, duration_s: float) -> float:
         """Return the longest time between two frames of the first scan, in seconds, in a video of
         ``duration_s``.

@@ -28,6 +28,7 @@ class VideoRequest:
     source: str | Path | Source
     identity: str | None = None
     frame_interval: float | None = None
+    least_effort: float = 0.0
     threshold: float | None = None
     vr_video: bool = False
     skipped_categories: Collection[str] = ()

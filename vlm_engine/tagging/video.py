@@ -47,7 +47,9 @@ async def search(
         earlier = _findings_of(request.earlier, video)
         layout = vr_layout(video, config) if request.vr_video else None
         cache_key = cache_key_of(video, layout)
-        search_config = config.search.with_interval(request.frame_interval)
+        search_config = config.search.with_interval(request.frame_interval).at_least(
+            request.least_effort
+        )
         searches = {
             cascade: await CategorySearch.begin(
                 cascade,
@@ -88,6 +90,7 @@ async def search(
         run.calls(),
         run.seconds(),
         judges,
+        search_config.effort,
     )
 
 
