@@ -19,11 +19,11 @@ export type Operation = keyof Operations;
 /** One call of a batch. */
 export type Call = { [Op in Operation]: { op: Op } & Operations[Op]["arguments"] }[Operation];
 
-export type Code = "bad_request" | "not_found" | "busy" | "changed" | "settings" | "stash" | "store" | "endpoint" | "setup" | "updating" | "version" | "unexpected";
+export type Code = "bad_request" | "not_found" | "busy" | "changed" | "settings" | "stash" | "store" | "endpoint" | "packages" | "setup" | "updating" | "version" | "unexpected";
 
 export type KeyState = "set" | "environment" | "none";
 
-export type ItemKindName = "scene" | "image" | "gallery";
+export type ItemKind = "scene" | "image" | "gallery";
 
 export type SpanState = "marker" | "below" | "wrong" | "adjusted" | "kept" | "gone";
 
@@ -59,7 +59,7 @@ export interface Decision {
 
 /** Decisions that were made against `revision` of the item's evidence. */
 export interface DecideArguments {
-  kind: ItemKindName;
+  kind: ItemKind;
   id: string;
   revision: number;
   decisions: Decision[];
@@ -67,7 +67,7 @@ export interface DecideArguments {
 
 /** The item whose last decision is undone. */
 export interface UndoArguments {
-  kind: ItemKindName;
+  kind: ItemKind;
   id: string;
   revision: number;
 }
@@ -137,7 +137,7 @@ export interface RunArguments {
 /** One item of a run of the journal. */
 export interface RunItemArguments {
   run: number;
-  kind: ItemKindName;
+  kind: ItemKind;
   id: string;
 }
 
@@ -211,7 +211,7 @@ export interface FrameEvidence {
 
 /** Everything that is known about an item. `looked_at` is null where nothing is; `note` says why. `gaps_s`: stretches that could not be seen. `effort`: how hard a scene was searched, null if unknown. An image has one frame, at 0 s. */
 export interface ItemEvidence {
-  kind: ItemKindName;
+  kind: ItemKind;
   id: string;
   revision: number;
   title: string;
@@ -341,7 +341,7 @@ export interface ItemChanges {
 
 /** One item of a run. `error`: cause and remedy. `calls` and `seconds`: of the model. `undo`: whether the run can be undone on it. */
 export interface RunItem {
-  kind: ItemKindName;
+  kind: ItemKind;
   id: string;
   title: string;
   outcome: string;

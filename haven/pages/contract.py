@@ -23,20 +23,21 @@ Code: TypeAlias = Literal[
     "stash",
     "store",
     "endpoint",
+    "packages",
     "setup",
     "updating",
     "version",
     "unexpected",
 ]
-"""Kinds of failure. ``endpoint``: a model's server failed. ``setup``: the plugin's packages are not
-installed yet. ``version``: the page must be loaded again.
+"""Kinds of failure. ``endpoint``: a model's server failed. ``packages``: the plugin's packages are
+not installed yet, which any task does. ``setup``: this machine cannot run the plugin as it is.
+``version``: the page must be loaded again.
 """
 KeyState: TypeAlias = Literal["set", "environment", "none"]
 ItemKind: TypeAlias = Literal["scene", "image", "gallery"]
 SpanState: TypeAlias = Literal["marker", "below", "wrong", "adjusted", "kept", "gone"]
 DecisionKind: TypeAlias = Literal["keep", "wrong", "adjust", "bring_back"]
 UndoState: TypeAlias = Literal["possible", "undone", "none"]
-ItemKindName: TypeAlias = Literal["scene", "image", "gallery"]
 Figures: TypeAlias = Mapping[str, float | str | bool | None]
 Report: TypeAlias = Mapping[str, Any]
 """The JSON file of a run's report, without its items."""
@@ -209,7 +210,7 @@ class RunItemArguments:
     """One item of a run of the journal."""
 
     run: int
-    kind: ItemKindName
+    kind: ItemKind
     id: Id
 
 
@@ -493,7 +494,7 @@ class RunItem:
     ``undo``: whether the run can be undone on it.
     """
 
-    kind: ItemKindName
+    kind: ItemKind
     id: str
     title: str
     outcome: str

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from haven.setup import INCOMPLETE, SetupError
-from haven.setup.bootstrap import ensure_dependencies
+from haven.setup.bootstrap import NotInstalledError, ensure_dependencies
 from haven.setup.paths import DATABASE, default_data_dir
 from haven.setup.stash_log import StashLogHandler
 
@@ -131,6 +131,8 @@ def _page_reply(request: StashRequest, sent: bytes, log: StashLogHandler) -> obj
     try:
         data_dir = default_data_dir(request.config_dir or None)
         _prepare(data_dir, sent, may_install=False)
+    except NotInstalledError as error:
+        return _page_failure("packages", str(error))
     except SetupError as error:
         return _page_failure("setup", str(error))
     from haven.pages.context import PageContext

@@ -59,7 +59,7 @@ def test_missing_packages_are_not_installed_by_a_page(pages):
     with (pages.plugin / "requirements.txt").open("a") as file:
         file.write("haven-tiny-foul>=1\n")
     reply = pages.send(calls=[STATUS])
-    assert (reply["ok"], reply["code"]) == (False, "setup")
+    assert (reply["ok"], reply["code"]) == (False, "packages")
     assert "Check Set-up" in reply["message"]
     assert not list(pages.data_dir.glob("python/*"))
 

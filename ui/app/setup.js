@@ -61,12 +61,13 @@ export default function SetUp({ shell }) {
     return settings;
   };
   const { value = null, code } = loaded;
+  const needsPackages = !value && code === "packages"; // the form installs them
   const isServerSound = !!value?.endpoints.some((endpoint) => checks.get(checkKey(endpoint))?.works);
   return h(
     React.Fragment,
     null,
-    (value || code === "setup") && h(Steps, { shell, settings: value, isServerSound, load, change, setCheck }),
-    whenLoaded(loaded, (settings) => h(Parts, { shell, settings, save, undo, setCheck, setSettings: loaded.set })),
+    (value || needsPackages) && h(Steps, { shell, settings: value, isServerSound, load, change, setCheck }),
+    !needsPackages && whenLoaded(loaded, (settings) => h(Parts, { shell, settings, save, undo, setCheck, setSettings: loaded.set })),
   );
 }
 

@@ -155,7 +155,7 @@ export class FakePlugin {
   replies({ mode, api, calls }) {
     if (mode !== "pages" || api !== 1) return { api: 1, ok: false, code: "version", message: "" };
     if (this.needsPackages && this.tasks.length) this.needsPackages = false;
-    if (this.needsPackages) return { api: 1, ok: false, code: "setup", message: "Packages are not installed yet." };
+    if (this.needsPackages) return { api: 1, ok: false, code: "packages", message: "Packages are not installed yet." };
     const replies = calls.map((one) => {
       this.calls.push(one);
       const code = this.failing.has(one.op) ? "stash" : this.refusals.shift();

@@ -301,6 +301,7 @@ for (const isBare of [false, true]) {
     await open("");
     await page.waitForSelector(".haven-steps:has-text('Cup final')");
     assert.equal(await page.isVisible("text=first installs the Python packages"), isBare);
+    assert.equal(await page.locator("[role=alert]").count(), 0);
     await page.fill("#haven-first-server", "http://tower:1234/v1");
     await page.fill("#haven-first-tags", "Foul: a player hits, hard\nGoal, Turnover");
     if (isBare) await picture("bare-1200");
