@@ -26,12 +26,18 @@ async function open(path) {
 const picture = async (name) => {
   if (SCREENSHOTS) await page.screenshot({ path: `${SCREENSHOTS}/${name}.png` });
 };
-/** Open the dialogue from the list's operations. */
+/**
+ * Open the dialogue from the list's operations. Return false where this Stash has no place for
+ * ours: there the selected scenes start from the navigation bar.
+ */
 async function dialogue() {
   await page.locator("#more-menu:visible").first().click();
   await picture("operations");
-  await page.locator(".dropdown-item:visible:has-text('Tag with VLM…')").click();
+  const entry = page.locator(".dropdown-item:visible:has-text('Tag with VLM…')");
+  const hasEntry = await entry.waitFor({ timeout: 5000 }).then(() => true, () => false);
+  await (hasEntry ? entry : page.locator(".haven-selected:visible")).click();
   await page.waitForSelector(".modal .haven-findings");
+  return hasEntry;
 }
 async function started() {
   await page.click(".modal >> text=Start now");
@@ -49,13 +55,14 @@ test("selected scenes, and all that the filter shows, are tagged from the list",
   await open("/scenes?q=Spiel");
   await page.waitForSelector(".scene-card");
   await page.locator(".scene-card .card-check").first().check({ force: true });
-  await dialogue();
+  const hasEntry = await dialogue();
   await page.waitForSelector(".modal:has-text('Tag 1 scene') >> text=1 video");
   await picture("list-selected");
   await started();
   await page.waitForSelector(".haven-ring.is-running", { state: "attached" });
   await idle();
   assert.equal(await scenesWith("VLM_Tagged"), 1);
+  if (!hasEntry) return; // and no filter is handed over
   await open("/scenes?q=Spiel");
   await page.waitForSelector(".scene-card");
   await dialogue();
@@ -71,11 +78,12 @@ test("a task from Stash's Tasks page shows in the queue and is stopped there", a
   await open("/plugins/haven-vlm/queue");
   await page.waitForSelector("text=Start");
   const query = `mutation { runPluginTask(plugin_id: "ahavenvlmconnector", task_name: "Check Set-up", args_map: { mode: "check_setup" }) }`;
-  for (let count = 0; count < 3; count += 1) await stash.graphql({ query });
+  for (let count = 0; count < 12; count += 1) await stash.graphql({ query });
   await page.waitForSelector("[role=status]:has-text('Check Set-up waits')");
   await picture("queue-elsewhere");
   const stop = page.locator("[role=status] >> text=Stop");
-  while (await stop.count()) await stop.last().click();
+  // A job may end, and its button go, in the moment of the click.
+  while (await stop.count()) await stop.last().click({ timeout: 3000 }).catch(() => undefined);
   await idle();
   const { data } = await stash.graphql({ query: "{ jobQueue { status } }" });
   assert.ok(!data.jobQueue?.some(({ status }) => status === "READY" || status === "RUNNING"));
