@@ -23,7 +23,7 @@ from vlm_engine.errors import MediaError
 from vlm_engine.watchdog import Watchdog
 
 PACKAGES = (
-    *("av>=14,<20", "pillow>=11", "numpy>=2", "aiohttp>=3.11,<4"),
+    *("av>=14,<19", "pillow>=11", "numpy>=2", "aiohttp>=3.11,<4"),
     *("pybase64>=1.4", "pydantic>=2.10,<3", "pyyaml>=6"),
 )
 """The packages that the engine needs, as pyproject.toml has them: nothing else names them both in
