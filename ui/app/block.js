@@ -2,7 +2,7 @@
 
 import { agoText } from "../model/time.js";
 import { Fault, useLoaded } from "./parts.js";
-import { overrides } from "./setup.js";
+import { hasTags, isSet, overrides } from "./setup.js";
 import { callBoth } from "./stash.js";
 import { page as texts } from "./texts.js";
 
@@ -12,7 +12,6 @@ import { page as texts } from "./texts.js";
 
 const { React } = /** @type {import("../plugin-api").PluginApi} */ (window.PluginApi);
 const h = React.createElement;
-const CONSTANTS = "haven_vlm_config.py";
 
 /** @param {{shell: Shell}} props */
 export default function Block({ shell }) {
@@ -42,10 +41,9 @@ function lastRun({ is_running: isRunning, last_run: run }) {
 }
 
 /** @param {SettingsValue} settings */
-function defaults({ values, endpoints }) {
-  const isDefault = (/** @type {string} */ name) => !!values.find((one) => one.name === name)?.source.startsWith(CONSTANTS);
+function defaults(settings) {
   return [
-    ...(isDefault("ENDPOINTS") ? [texts.block.noServer(endpoints.map(({ address }) => address).join(", "))] : []),
-    ...(isDefault("TAG_LIST") ? [texts.block.exampleTags] : []),
+    ...(isSet(settings, "ENDPOINTS") ? [] : [texts.block.noServer(settings.endpoints.map(({ address }) => address).join(", "))]),
+    ...(hasTags(settings) ? [] : [texts.block.exampleTags]),
   ];
 }

@@ -113,6 +113,20 @@ export const overrides = ({ values }) =>
 export const checkKey = ({ address, model }) => `${address} ${model}`;
 
 /**
+ * Return true if somebody has set a setting, so that it is not the default.
+ * @param {SettingsValue} settings
+ * @param {string} name
+ */
+export const isSet = ({ values }, name) =>
+  values.some((one) => one.name === name && !one.source.startsWith("haven_vlm_config.py"));
+
+/**
+ * Return true if somebody has said what to look for; else the example counts.
+ * @param {SettingsValue} settings
+ */
+export const hasTags = (settings) => isSet(settings, "TAG_LIST") || isSet(settings, "STASH_TAGS");
+
+/**
  * Return the value of a setting, or `missing` where it cannot be read.
  * @template Value
  * @param {SettingsValue} settings

@@ -6,7 +6,7 @@
 import { isSameAddress, summary, unchanged, withChange } from "../model/endpoints.js";
 import { listText, parseList } from "../model/tags.js";
 import { Fault, messageOf, useLoaded } from "./parts.js";
-import { checkKey, valueOf } from "./setup.js";
+import { checkKey, hasTags, isSet, valueOf } from "./setup.js";
 import { startTagging } from "./start.js";
 import { call, startTask } from "./stash.js";
 import { page as texts } from "./texts.js";
@@ -23,7 +23,6 @@ const { React } = api;
 const { Link } = api.libraries.ReactRouterDOM;
 const { Button, Form } = api.libraries.Bootstrap;
 const h = React.createElement;
-const CONSTANTS = "haven_vlm_config.py";
 const ADDRESS = "http://localhost:1234/v1";
 
 /**
@@ -49,7 +48,7 @@ export function Steps({ shell, settings, isServerSound, load, change, setCheck }
   if (!isNew && !stage) return null;
   const shownAddress = address ?? settings?.endpoints[0]?.address ?? ADDRESS;
   const shownTags = tags ?? (settings ? tagText(settings) : "");
-  const hasTags = !!settings && ["TAG_LIST", "STASH_TAGS"].some((name) => isSet(settings, name));
+  const isWanted = !!settings && hasTags(settings);
   const isBusy = !!stage && stage !== "done" && !fault;
   const run = async (/** @type {Event} */ event) => {
     event.preventDefault();
@@ -84,7 +83,7 @@ export function Steps({ shell, settings, isServerSound, load, change, setCheck }
   };
   const steps = [
     { text: texts.steps.server, isDone: isServerSound },
-    { text: texts.steps.tags, isDone: hasTags },
+    { text: texts.steps.tags, isDone: isWanted },
     { text: scene ? texts.steps.scene(nameOf(scene)) : texts.steps.noScene, isDone: stage === "done" && !!scene },
   ];
   return h(
@@ -112,8 +111,8 @@ export function Steps({ shell, settings, isServerSound, load, change, setCheck }
         Form.Group,
         null,
         h(Form.Label, { htmlFor: "haven-first-tags" }, texts.steps.tagList),
-        h(Form.Control, { id: "haven-first-tags", as: "textarea", rows: 3, className: "text-input", required: !hasTags, disabled: isBusy, placeholder: texts.steps.tagExample, value: shownTags, onChange: (/** @type {any} */ event) => setTags(event.target.value) }),
-        h(Form.Text, { className: "text-muted" }, hasTags && !shownTags ? texts.steps.chosen : texts.steps.tagHelp),
+        h(Form.Control, { id: "haven-first-tags", as: "textarea", rows: 3, className: "text-input", required: !isWanted, disabled: isBusy, placeholder: texts.steps.tagExample, value: shownTags, onChange: (/** @type {any} */ event) => setTags(event.target.value) }),
+        h(Form.Text, { className: "text-muted" }, isWanted && !shownTags ? texts.steps.chosen : texts.steps.tagHelp),
       ),
     ),
     h("p", { className: "text-muted" }, texts.steps.help(!settings, !!scene)),
@@ -167,13 +166,6 @@ async function newestScene(shell) {
 
 /** @param {NewestScene} scene */
 const nameOf = ({ id, title, files }) => title || files[0]?.basename || id;
-
-/**
- * Return true if somebody has set a setting.
- * @param {SettingsValue} settings
- * @param {string} name
- */
-const isSet = ({ values }, name) => values.some((one) => one.name === name && !one.source.startsWith(CONSTANTS));
 
 /**
  * Return the tag list as text; empty while it is the example that nobody has set.

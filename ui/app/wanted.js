@@ -7,7 +7,7 @@ import { idsOf, keyIn, shareOf, thresholdIn, withIds, withThreshold, withValue }
 import { key, listText, parseList } from "../model/tags.js";
 import { Fault, Section, useLoaded, whenLoaded } from "./parts.js";
 import { Rows } from "./rows.js";
-import { valueOf } from "./setup.js";
+import { isSet, valueOf } from "./setup.js";
 import { call } from "./stash.js";
 import { TagTree } from "./tagtree.js";
 import { page } from "./texts.js";
@@ -32,7 +32,6 @@ const { Button, Form } = api.libraries.Bootstrap;
 const { Link } = api.libraries.ReactRouterDOM;
 const h = React.createElement;
 const texts = page.tags;
-const CONSTANTS = "haven_vlm_config.py";
 /** So many tags make every question long. */
 const MANY = 100;
 
@@ -45,7 +44,7 @@ export function WantedTags({ shell, settings, save }) {
   const tags = loaded.value?.tags ?? NONE;
   const stored = React.useMemo(() => storedIn(settings, tags), [settings, tags]);
   const choices = draft.choices ?? stored.choices;
-  const isExample = sourceOf(settings, "TAG_LIST").startsWith(CONSTANTS);
+  const isExample = !isSet(settings, "TAG_LIST");
   const now = { ...stored, ...draft, text: draft.text ?? (isExample && choices.length ? "" : stored.text) };
   const set = (/** @type {Partial<Draft>} */ change) => setDraft({ ...draft, ...change });
   const store = async () => {
@@ -57,8 +56,7 @@ export function WantedTags({ shell, settings, save }) {
     setDraft({});
     loaded.reload();
   };
-  const sources = ["STASH_TAGS", "TAG_LIST"].map((name) => sourceOf(settings, name));
-  const source = sources.find((one) => !one.startsWith(CONSTANTS)) ?? sources[1];
+  const source = sourceOf(settings, isSet(settings, "STASH_TAGS") ? "STASH_TAGS" : "TAG_LIST");
   const isChanged = Object.keys(draft).length > 0;
   return h(
     Section,
@@ -82,7 +80,7 @@ const NONE = [];
  * @param {SettingsValue} settings
  * @param {string} name
  */
-const sourceOf = ({ values }, name) => values.find((one) => one.name === name)?.source ?? CONSTANTS;
+const sourceOf = ({ values }, name) => values.find((one) => one.name === name)?.source ?? "";
 
 /**
  * @param {SettingsValue} settings
