@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from haven.setup import SetupError
 from haven.setup.bootstrap import ensure_dependencies
-from haven.setup.paths import default_data_dir, how_far, map_path
+from haven.setup.paths import default_data_dir, how_far
 from haven.setup.processes import ending_with_parent
 from haven.setup.stash_log import RedactingFormatter, StashLogHandler
+from vlm_engine import map_path
 
 __all__ = [
     "RedactingFormatter",

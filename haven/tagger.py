@@ -18,7 +18,7 @@ from PIL import Image
 
 from haven.settings.layers import on_the_page
 from haven.settings.settings import Settings
-from haven.setup.paths import how_far, map_path
+from haven.setup.paths import how_far
 from vlm_engine import (
     ArchiveError,
     EndpointStats,
@@ -39,6 +39,7 @@ from vlm_engine import (
     VideoResult,
     VLMEngine,
     ZipEntry,
+    map_path,
 )
 
 _log = logging.getLogger(__name__)

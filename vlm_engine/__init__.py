@@ -27,6 +27,7 @@ from vlm_engine.errors import (
 )
 from vlm_engine.files import InMemoryFile, media_errors
 from vlm_engine.names import tag_key
+from vlm_engine.paths import PathKind, Place, map_path, place_of, rule_for
 from vlm_engine.tasks import Batcher, ResizableSemaphore
 from vlm_engine.types import (
     Coverage,
@@ -121,6 +122,8 @@ __all__ = [
     "ModelIdentity",
     "NoEndpointError",
     "OnProgress",
+    "PathKind",
+    "Place",
     "Progress",
     "QuestionCost",
     "Readers",
@@ -162,15 +165,18 @@ __all__ = [
     "image_dict",
     "key_in",
     "machine_section",
+    "map_path",
     "measurements",
     "media_errors",
     "offered_models",
     "parse",
     "parse_setting",
     "parse_yaml",
+    "place_of",
     "placed",
     "read_frames",
     "readable",
+    "rule_for",
     "set_in",
     "setting_field",
     "split_tags",

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from vlm_engine.clients import EndpointPool
 from vlm_engine.clients.base import Client
-from vlm_engine.clients.member import Servers, unique
+from vlm_engine.clients.member import Servers, Shares, unique
 from vlm_engine.config.models import EngineConfig, ModelConfig, PipelineConfig
 from vlm_engine.errors import ConfigError
 from vlm_engine.files import InMemoryFile
 from vlm_engine.models import Model
 from vlm_engine.models.custom import custom_models
-from vlm_engine.store import AnswerStore
+from vlm_engine.store import AnswerStore, Store
 from vlm_engine.tagging.cached_client import CachedClient, Cascade
 from vlm_engine.tagging.requests import ImageRequest, VideoRequest
 from vlm_engine.tagging.results import PercentCallback, image_dict, read_earlier, video_dict
@@ -58,6 +58,8 @@ class VLMEngine:
     ``config``: the settings.
     ``client``: a ``vlm_engine.clients.base.Client`` that is asked instead of the endpoints.
     ``models``: stages for pipelines, as objects or classes, by the name that pipelines call them.
+    ``store``: keeps the answers instead of the file at ``EngineConfig.store_path``; closed with the
+    engine. ``shares``: what this process may have of servers that other processes ask, too.
     """
 
     def __init__(
@@ -66,10 +68,14 @@ class VLMEngine:
         *,
         client: Client | None = None,
         models: Mapping[str, Model | type[Model]] | None = None,
+        store: Store | None = None,
+        shares: Shares | None = None,
     ) -> None:
         self._config = config
         self._client = client
         self._given_models = dict(models or {})
+        self._given_store = store
+        self._shares = shares
         self._pools: list[tuple[str, EndpointPool]] = []
         self._opened: _Opened | None = None
         self._stack = AsyncExitStack()
@@ -148,7 +154,7 @@ class VLMEngine:
                 earlier=read_earlier(existing_json_data) if existing_json_data else None,
                 on_progress=on_progress,
             )
-            result = await self._run_video(
+            result = await self.run_video(
                 request,
                 pipeline_name,
                 existing_json_data=existing_json_data,
@@ -195,15 +201,18 @@ class VLMEngine:
             vr_video=vr_video,
             on_progress=on_progress,
         )
-        result = await self._run_video(request, "video")
+        result = await self.run_video(request, "video")
         if isinstance(result, VideoResult):
             return result
         raise ConfigError("pipeline 'video': its output is no VideoResult")
 
-    async def _run_video(
+    async def run_video(
         self, request: VideoRequest, pipeline_name: str, **values: object
     ) -> VideoResult | Mapping[str, Any]:
-        """Return the output of this pipeline. ``values``: those of the call that it may take."""
+        """Return the output of this pipeline: what ``process_video`` and ``tag_video`` rest on.
+
+        ``values``: those of the call that the pipeline may take.
+        """
         from vlm_engine.tagging.video import describe, probe, search
 
         opened = await self._open()
@@ -244,7 +253,7 @@ class VLMEngine:
             threshold=_checked_threshold(threshold),
             skipped_categories=self._checked_categories(skipped_categories),
         )
-        result = await self._run_image(request, pipeline_name, return_confidence=return_confidence)
+        result = await self.run_image(request, pipeline_name, return_confidence=return_confidence)
         if not isinstance(result, ImageResult):
             return dict(result)
         return image_dict(result, confidence=return_confidence)
@@ -269,14 +278,18 @@ class VLMEngine:
         request = ImageRequest(
             _immutable(source), identity=identity, threshold=_checked_threshold(threshold)
         )
-        result = await self._run_image(request, "image")
+        result = await self.run_image(request, "image")
         if isinstance(result, ImageResult):
             return result
         raise ConfigError("pipeline 'image': its output is no ImageResult")
 
-    async def _run_image(
+    async def run_image(
         self, request: ImageRequest, pipeline_name: str, **values: object
     ) -> ImageResult | Mapping[str, Any]:
+        """Return the output of this pipeline: what ``process_image`` and ``tag_image`` rest on.
+
+        ``values``: those of the call that the pipeline may take.
+        """
         opened = await self._open()
         pipeline = opened.custom_pipeline(pipeline_name, "image")
         if pipeline is None:
@@ -291,18 +304,23 @@ class VLMEngine:
             return self._client.slots
         return max(1, sum(pool.slots for _, pool in self._pools))
 
+    @property
+    def videos_at_once(self) -> int | None:
+        """Number of videos worth having in flight at once; None: a few, for this machine's sake."""
+        return None
+
     def get_performance_stats(self) -> dict[str, Any]:
         """Return what each endpoint did since ``initialize``, by its name: the fields of
         ``EndpointStats``, and ``model``, which of the models it was asked for.
         """
         return {
             label: {"model": model, **asdict(stats)}
-            for label, (model, stats) in self._stats().items()
+            for label, (model, stats) in self.labelled_stats().items()
         }
 
     def endpoint_stats(self) -> Mapping[str, EndpointStats]:
         """Return what each endpoint did, by its name. Empty where ``client`` is given."""
-        return {label: stats for label, (_, stats) in self._stats().items()}
+        return {label: stats for label, (_, stats) in self.labelled_stats().items()}
 
     def style_comparisons(self) -> tuple[StyleComparison, ...]:
         """Return what is known of the styles of asking each model, as of the last video: how often
@@ -343,8 +361,10 @@ class VLMEngine:
             clients, videos, frames, self._config, on_progress or (lambda _: None)
         )
 
-    def _stats(self) -> dict[str, tuple[str, EndpointStats]]:
-        """By the endpoint's name, followed by that of the model where there are several."""
+    def labelled_stats(self) -> dict[str, tuple[str, EndpointStats]]:
+        """Return the model of each endpoint and its statistics, by the endpoint's name, followed by
+        that of the model where there are several.
+        """
         every = [
             (label, model, stats)
             for model, pool in self._pools
@@ -400,10 +420,10 @@ class VLMEngine:
         if config.loglevel is not None:
             logging.getLogger("vlm_engine").setLevel(config.loglevel)
         pipelines = all_pipelines(config.pipelines)
-        store_path = Path(config.store_path) if config.store_path else None
-        max_bytes = config.store_max_mb and config.store_max_mb * 1_000_000
         async with AsyncExitStack() as stack:
-            store = await asyncio.to_thread(AnswerStore, store_path, max_bytes=max_bytes)
+            store = self._given_store
+            if store is None:
+                store = await asyncio.to_thread(opened_store, config)
             stack.push_async_callback(asyncio.to_thread, store.close)
             cascades = self._cascades(store, stack)
             custom = custom_models(config, self._given_models)
@@ -445,14 +465,14 @@ class VLMEngine:
             pipelines[name] = Pipeline(name, config, {**models, **built_in, **custom})
         return _Opened(active, images, pipelines, bool(built_in.keys() & custom.keys()))
 
-    def _cascades(self, store: AnswerStore, stack: AsyncExitStack) -> dict[str, Cascade]:
+    def _cascades(self, store: Store, stack: AsyncExitStack) -> dict[str, Cascade]:
         """Return the clients of each model that is active or a stage of a pipeline, by its name."""
         active = self._config.active_models()
         if not active:
             raise ConfigError(
                 'models: there is none to ask; a model that is asked is of type "vlm_model"'
             )
-        servers, self._pools = Servers(), []
+        servers, self._pools = Servers(self._shares), []
         screening = self._screening(store)
         if self._client is not None:
             stack.push_async_callback(self._client.aclose)
@@ -477,7 +497,7 @@ class VLMEngine:
         }
         return {name: cascade(name, model) for name, model in {**active, **as_stages}.items()}
 
-    def _screening(self, store: AnswerStore) -> Screening | None:
+    def _screening(self, store: Store) -> Screening | None:
         """Return what tests endpoints before their first question, unless that is turned off."""
         if not self._config.check_endpoints:
             return None
@@ -497,7 +517,7 @@ class VLMEngine:
             return self._client
         try:
             screen = None if screening is None else partial(screening.screen, model)
-            pool = EndpointPool.from_config(model, servers, screen)
+            pool = EndpointPool.from_config(model, servers, screen, name)
         except ConfigError as error:
             raise ConfigError(f"models.{name}: {error}") from error
         stack.push_async_callback(pool.aclose)
@@ -519,6 +539,12 @@ class VLMEngine:
                     f"skipped_categories: there is no category {name!r}; there are: {there}"
                 )
         return names
+
+
+def opened_store(config: EngineConfig) -> AnswerStore:
+    """Return the store that the settings name. Blocks. Raises ``StoreError``."""
+    path = Path(config.store_path) if config.store_path else None
+    return AnswerStore(path, max_bytes=config.store_max_mb and config.store_max_mb * 1_000_000)
 
 
 @dataclass(frozen=True, slots=True)

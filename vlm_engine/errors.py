@@ -25,6 +25,7 @@
     │   └── ReplyError                the reply cannot be read as an answer
     ├── NoEndpointError               no endpoint is left to ask; a group with every cause
     ├── CoverageError                 too few frames of a video could be read and judged
+    ├── WorkerLostError               every worker that worked on a file was lost
     └── StoreError                    the answer store cannot be used
 
 An endpoint's errors have its name as ``endpoint`` and quote the server. No message contains an API
@@ -35,11 +36,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Self
+from typing import Any, Self
 
 
 class VLMEngineError(Exception):
-    """Base of all errors that the engine raises on purpose."""
+    """Base of all errors that the engine raises on purpose. They cross process borders whole."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(
+    kind: type[VLMEngineError], args: tuple[Any, ...], values: dict[str, Any]
+) -> VLMEngineError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(values)
+    return error
 
 
 class ConfigError(VLMEngineError):
@@ -196,6 +209,10 @@ def _sentence(text: str) -> str:
 
 class CoverageError(VLMEngineError):
     """Too few frames of a video could be read and judged. The answers so far are stored."""
+
+
+class WorkerLostError(VLMEngineError):
+    """Every worker of a cluster that worked on a file was lost. The message names the file."""
 
 
 class StoreError(VLMEngineError):

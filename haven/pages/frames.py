@@ -9,12 +9,18 @@ from haven.items import ItemKind, ItemRef
 from haven.pages.context import PageContext
 from haven.pages.contract import Frame, Frames, FramesArguments
 from haven.pages.errors import BadRequestError
-from haven.setup.paths import map_path
 from haven.stash.errors import ItemGoneError
 from haven.stash.reading import read_all
 from haven.stash.stream import SceneStream
 from haven.stash.values import Scene
-from vlm_engine import MediaError, MediaNotFoundError, MediaOutOfReachError, Source, read_frames
+from vlm_engine import (
+    MediaError,
+    MediaNotFoundError,
+    MediaOutOfReachError,
+    Source,
+    map_path,
+    read_frames,
+)
 
 _STALL_S = 10.0  # a person waits at the page
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from haven.setup.paths import how_far, map_path
+from haven.setup.paths import how_far
+from vlm_engine import map_path
 
 
 @dataclass(frozen=True, slots=True)

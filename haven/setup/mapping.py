@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 from haven.setup.file_search import default_roots, find_files, is_skipped, loose, within
 from haven.setup.known_files import KnownFile
-from haven.setup.paths import PathKind, Place, map_path, place_of, rule_for
+from vlm_engine import PathKind, Place, map_path, place_of, rule_for
 
 Rules: TypeAlias = tuple[tuple[str, str], ...]
 """Folders of Stash's, each with the same folder on this machine."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -47,13 +48,25 @@ def imported_by(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", files_of("haven/setup"), ids=lambda path: path.name)
 def test_setup_needs_the_standard_library_only(path):
-    assert imported_by(path) - sys.stdlib_module_names <= {"haven"}
+    assert imported_by(path) - sys.stdlib_module_names <= {"haven", "vlm_engine"}
+
+
+def test_what_setup_takes_from_the_engine_needs_the_standard_library_only():
+    modules = {
+        node.module
+        for path in files_of("haven/setup")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("vlm_engine")
+    }
+    command = [sys.executable, "-S", "-c", f"import {', '.join(modules)}"]  # -S: no packages
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0
 
 
 @pytest.mark.parametrize(
     ("module", "only_in"),
     [
         ("av", {"vlm_engine/video", "vlm_engine/pictures/heif.py"}),
+        ("distributed", {"vlm_engine/cluster"}),
         ("aiohttp", {"vlm_engine/clients", "vlm_engine/testing"}),
         ("sqlite3", {"vlm_engine/store", "haven/stash/journal"}),
         ("stashapi", {"haven/stash"}),

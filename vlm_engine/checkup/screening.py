@@ -24,7 +24,7 @@ from vlm_engine.errors import (
     TimedOutError,
     UnsoundError,
 )
-from vlm_engine.store import AnswerStore
+from vlm_engine.store import Store
 from vlm_engine.tagging.styles import usual_style
 
 _KEPT_S = 24 * 3600.0
@@ -39,7 +39,7 @@ class Screening:
     pools of the engine; a good one is stored, and counts for a day.
     """
 
-    def __init__(self, store: AnswerStore) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
         self._outcomes: dict[str, Screened] = {}
         self._locks: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)

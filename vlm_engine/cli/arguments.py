@@ -204,7 +204,14 @@ def _tag(command: argparse.ArgumentParser) -> None:
         type=_count,
         metavar="N",
         help="files to work on at once; default: 4 videos, and as many pictures as the endpoints "
-        "take",
+        "take; as many as the workers take of a cluster",
+    )
+    command.add_argument(
+        "--cluster",
+        type=_cluster,
+        metavar="ADDRESS",
+        help="spread the files over a Dask cluster: the address of its scheduler, such as "
+        "tcp://host:8786; local:4 starts 4 workers here",
     )
     command.add_argument(
         "--store",
@@ -353,6 +360,15 @@ def _addresses(text: str) -> Any:
     ]
     try:
         return parse_setting("model.multiplexer_endpoints", entries, "")
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error).partition(": ")[2]) from None
+
+
+def _cluster(text: str) -> Any:
+    from vlm_engine.config.by_name import parse_setting
+
+    try:
+        return parse_setting("engine.cluster", text, "")
     except ConfigError as error:
         raise argparse.ArgumentTypeError(str(error).partition(": ")[2]) from None
 

@@ -36,6 +36,9 @@ def engine_config(given: Namespace, program: Program) -> EngineConfig:
         values["model.multiplexer_endpoints"] = tuple(
             endpoint.model_copy(update=key) for endpoint in given.endpoint
         )
+    if getattr(given, "cluster", None):
+        address = {"address": given.cluster.address}
+        values["engine.cluster"] = (config.cluster or given.cluster).model_copy(update=address)
     config = with_settings(config, values)
     models = {name: _with_tags(model, given) for name, model in config.active_models().items()}
     return config.model_copy(update={"models": {**config.models, **models}})

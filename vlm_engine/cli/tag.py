@@ -13,6 +13,7 @@ from vlm_engine.cli.arguments import DONE, SOME_FAILED, Program
 from vlm_engine.cli.media import Picture, Unusable, Video, found, skipped_line
 from vlm_engine.cli.output import UNFORESEEN, Bar, complain, json_file, printable, show
 from vlm_engine.cli.settings import checked_tags, default_store, engine_config
+from vlm_engine.cluster import open_engine
 from vlm_engine.config.models import EngineConfig
 from vlm_engine.engine import VLMEngine
 from vlm_engine.errors import ConfigError, NoEndpointError, StoreError, VLMEngineError
@@ -79,7 +80,7 @@ class _Tagging:
     async def run(self) -> int:
         """Tag all files and return the exit code."""
         try:
-            async with VLMEngine(self._config) as engine, asyncio.TaskGroup() as group:
+            async with open_engine(self._config) as engine, asyncio.TaskGroup() as group:
                 for numbers, workers, room in self._queues(engine):
                     waiting = iter(numbers)
                     for _ in range(min(workers, len(numbers))):
@@ -101,10 +102,13 @@ class _Tagging:
             yield list(numbers), self._given.at_once, nullcontext()
             return
         videos = [number for number in numbers if isinstance(self._files[number], Video)]
-        yield videos, VIDEOS_AT_ONCE, nullcontext()
+        # A cluster takes as many as it can, the longest first.
+        at_once = VIDEOS_AT_ONCE if engine.videos_at_once is None else len(videos)
+        yield videos, at_once, nullcontext()
         # While one picture is answered, the next is read.
         room = ResizableSemaphore(lambda: 2 * engine.slots)
-        yield [number for number in numbers if number not in set(videos)], _PICTURES_AT_ONCE, room
+        pictures = [number for number in numbers if number not in set(videos)]
+        yield pictures, max(_PICTURES_AT_ONCE, 2 * engine.slots), room
 
     async def _work(
         self, engine: VLMEngine, waiting: Iterator[int], room: AbstractAsyncContextManager[None]

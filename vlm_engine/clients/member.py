@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar, Protocol
 
 from vlm_engine.clients.discovery import Capabilities
 from vlm_engine.clients.health import Health
@@ -42,6 +43,9 @@ class Slots:
 
     As many as offered; half of them after "busy", and one more for every 20 answers from then.
     """
+
+    is_fixed: ClassVar = True
+    """True where the number is told, and not found out by trying."""
 
     def __init__(self) -> None:
         self.limit = 1
@@ -80,6 +84,8 @@ class AutoSlots(Slots):
     and so on, with rests. The time of an answer plays no part: a server that batches takes longer
     for each question and still answers more of them.
     """
+
+    is_fixed: ClassVar = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -179,8 +185,12 @@ class Member:
         if self.is_held:
             return 0
         loaded = bool(self.capabilities.loaded)
-        slots = 1 if self.is_one_at_a_time else self.slots.limit
-        return self.health.limit(slots, now, loaded=loaded)
+        return self.health.limit(self.offered, now, loaded=loaded)
+
+    @property
+    def offered(self) -> int:
+        """Number of questions that it takes at once while it works."""
+        return 1 if self.is_one_at_a_time else self.slots.limit
 
     def taken(self, now: float) -> int:
         """Return the slots in use, also by abandoned questions that it goes on with."""
@@ -257,7 +267,7 @@ class Member:
         health = self.health
         return EndpointStats(
             state=health.state.value,
-            slots=1 if self.is_one_at_a_time else self.slots.limit,
+            slots=self.offered,
             in_flight=self.in_flight,
             served=health.answered,
             failed=dict(health.failed),
@@ -279,17 +289,42 @@ def unique(labels: Sequence[str]) -> Iterator[str]:
         yield label if seen[label] == 1 else f"{label} ({seen[label]})"
 
 
+class Share(Protocol):
+    """Number of questions that this process may have in flight, of one that several share."""
+
+    @property
+    def allowed(self) -> int:
+        """Number that it may have now."""
+
+    def report(self, taken: int, wanted: int, limit: int) -> None:
+        """Tell how many it has, how many it could use, and how many there are for all.
+
+        Call it after every change. It sends something only where that makes a difference.
+        """
+
+    def follow(self, on_change: Callable[[int], None]) -> None:
+        """Call ``on_change`` after every change, with what the other processes have."""
+
+
+Shares = Callable[[str], Share]
+"""Gives the share of what has this name, such as a server's address; the same one each time."""
+
+
 class Server:
     """One server that several pools share. Times are seconds of the pools' clock.
 
-    All pools together have no more in flight than the pool with the highest limit may have. A pool
-    is identified by its ``wake`` function, which is called when a slot may be free. ``time`` is
-    divided among the questions of all.
+    All pools together have no more in flight than the pool with the highest limit may have, and
+    than ``share`` allows. A pool is identified by its ``wake`` function, which is called when a
+    slot may be free. ``time`` is divided among the questions of all.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, share: Share | None = None) -> None:
         self.time = ServerTime()
         self._pools: dict[Callable[[], None], list[Member]] = {}
+        self._waiting: dict[Callable[[], None], int] = {}
+        self._share = share
+        if share is not None:
+            share.follow(self._on_share)
 
     def join(self, wake: Callable[[], None], member: Member) -> None:
         """Add a member of a pool."""
@@ -298,14 +333,45 @@ class Server:
     def leave(self, wake: Callable[[], None]) -> None:
         """Remove a closed pool."""
         self._pools.pop(wake, None)
+        self._waiting.pop(wake, None)
         self.release(wake)
 
     def has_slot(self, now: float) -> bool:
         """Return whether it may get another question."""
-        taken = sum(member.taken(now) for members in self._pools.values() for member in members)
-        return taken < max(
-            sum(member.limit(now) for member in members) for members in self._pools.values()
+        taken = self._taken(now)
+        limit = max(sum(member.limit(now) for member in each) for each in self._pools.values())
+        return taken < limit and (self._share is None or self._is_allowed(taken, self._share))
+
+    def report(self, wake: Callable[[], None], waiting: int, now: float) -> None:
+        """Report what a pool could use: ``waiting`` questions more than it has in flight."""
+        if self._share is None:
+            return
+        self._waiting[wake] = waiting
+        taken = self._taken(now) + self._tested()
+        limit = max(sum(member.limit(now) for member in each) for each in self._pools.values())
+        self._share.report(
+            taken,
+            max(taken, min(limit, taken + sum(self._waiting.values()))),
+            max(sum(member.offered for member in each) for each in self._pools.values()),
         )
+
+    def _taken(self, now: float) -> int:
+        return sum(member.taken(now) for members in self._pools.values() for member in members)
+
+    def _tested(self) -> int:
+        """Return how many members are being tested, which takes a slot."""
+        return sum(member.is_held for members in self._pools.values() for member in members)
+
+    def _is_allowed(self, taken: int, share: Share) -> bool:
+        members = (member for members in self._pools.values() for member in members)
+        return taken + self._tested() < share.allowed or not all(
+            member.slots.is_fixed for member in members
+        )
+
+    def _on_share(self, elsewhere: int) -> None:
+        self.time.elsewhere = elsewhere
+        for wake in tuple(self._pools):
+            wake()
 
     def take(self, wake: Callable[[], None]) -> None:
         """Record a question of a pool; the other pools come first next time."""
@@ -327,14 +393,17 @@ class Server:
 
 
 class Servers:
-    """Servers of an engine, by address."""
+    """Servers of an engine, by address. ``shares``: what this process may have of each."""
 
-    def __init__(self) -> None:
+    def __init__(self, shares: Shares | None = None) -> None:
+        self.shares = shares
         self._by_url: dict[str, Server] = {}
 
     def at(self, url: str) -> Server:
         """Return the server at ``url``, the same one each time."""
-        return self._by_url.setdefault(url, Server())
+        if url not in self._by_url:
+            self._by_url[url] = Server(self.shares and self.shares(url))
+        return self._by_url[url]
 
 
 class ModelIdentity:

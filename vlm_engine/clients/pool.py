@@ -27,6 +27,7 @@ from vlm_engine.clients.member import (
     Screened,
     Server,
     Servers,
+    Share,
     Slots,
     unique,
 )
@@ -71,12 +72,13 @@ class EndpointPool(Client):
     Primary endpoints share the work by speed. Fallback endpoints work while no primary does, and,
     if ``fallback_wait_s`` is set, when a question would wait longer than that. ``retry`` limits
     how often a question is asked again and how long it waits while no endpoint works.
-    ``max_in_flight`` limits the requests to all endpoints together. A question with a ``model``
+    ``max_in_flight`` limits the requests to all endpoints together; ``share`` is what this process
+    may have of these. A question with a ``model``
     goes only to endpoints with that ``model_id``. ``screen`` tests each endpoint before it gets its
     first question; the others take the questions meanwhile.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it shares with others, each apart
         self,
         clients: Sequence[tuple[EndpointConfig, OpenAIClient]],
         *,
@@ -87,12 +89,14 @@ class EndpointPool(Client):
         model_name: str = "",
         servers: Servers | None = None,
         screen: Screen | None = None,
+        share: Share | None = None,
     ) -> None:
         self._retry = retry or RetryPolicy()
         self._now = self._retry.clock
         self._request_timeout_s = request_timeout_s
         self._identity = ModelIdentity(model_name)
         self._max_in_flight = max_in_flight
+        self._share = share
         self._endpoints: dict[Member, _Endpoint] = {}
         servers = servers or Servers()
         labels = unique([client.label for _, client in clients])
@@ -100,6 +104,10 @@ class EndpointPool(Client):
             self._add_endpoint(config, client, label, servers.at(client.url))
         self._members = tuple(self._endpoints)
         self._servers = tuple(dict.fromkeys(each.server for each in self._endpoints.values()))
+        self._shared = {
+            server: {one for one, each in self._endpoints.items() if each.server is server}
+            for server in (self._servers if servers.shares else ())
+        }
         self._any_model = RequestQueue(self._members, fallback_wait_s)
         self._by_model = {
             model: self._any_model
@@ -122,6 +130,8 @@ class EndpointPool(Client):
         self._timer: asyncio.TimerHandle | None = None
         self._is_woken = False
         self._closed = False
+        if share is not None:
+            share.follow(lambda _: self._wake())
 
     def _add_endpoint(
         self, config: EndpointConfig, client: OpenAIClient, label: str, server: Server
@@ -144,10 +154,15 @@ class EndpointPool(Client):
 
     @classmethod
     def from_config(
-        cls, model: ModelConfig, servers: Servers | None = None, screen: Screen | None = None
+        cls,
+        model: ModelConfig,
+        servers: Servers | None = None,
+        screen: Screen | None = None,
+        name: str = "",
     ) -> Self:
         """Return the pool for the settings of ``model``. Raises ``ConfigError`` without endpoints.
 
+        ``name``: that of the model in the settings.
         ``servers``: shared with other pools, so that together they respect a server's slots.
         ``screen``: see ``EndpointPool``.
         """
@@ -158,15 +173,17 @@ class EndpointPool(Client):
                 "the model) to the address of a server with a vision model, such as "
                 "http://localhost:1234/v1"
             )
+        limit, shares = model.max_concurrent_requests, servers.shares if servers else None
         return cls(
             [(endpoint, OpenAIClient(endpoint, model)) for endpoint in endpoints],
             request_timeout_s=model.request_timeout,
-            max_in_flight=model.max_concurrent_requests,
+            max_in_flight=limit,
             retry=RetryPolicy(total_s=model.endpoint_patience),
             fallback_wait_s=model.fallback_wait or None,
             model_name=model.model_id,
             servers=servers,
             screen=screen,
+            share=shares(f"requests to {name}") if limit and shares else None,
         )
 
     @property
@@ -285,9 +302,27 @@ class EndpointPool(Client):
         times = [*self._start_copies(tested, now), *self._end_waiting(idle, now)]
         times += [at for server in self._servers for at in server.changes_at()]
         self._set_timer(min((at for at in times if at > now), default=None), now)
+        self._report(now)
+
+    def _report(self, now: float) -> None:
+        """Report what this process could use to those that it shares with."""
+        for server, members in self._shared.items():
+            waiting = sum(
+                len(queue)
+                for queue in self._patience
+                if not members.isdisjoint(queue.eligible(now))
+            )
+            server.report(self._wake, waiting, now)
+        if self._share is not None and self._max_in_flight is not None:
+            taken, waiting = len(self._tasks), sum(map(len, self._patience))
+            wanted = min(taken + waiting, self._max_in_flight)
+            self._share.report(taken, wanted, self._max_in_flight)
 
     def _has_slot(self, member: Member, now: float) -> bool:
-        if self._max_in_flight is not None and len(self._tasks) >= self._max_in_flight:
+        limit = self._max_in_flight
+        if limit is not None and self._share is not None:
+            limit = min(limit, self._share.allowed)
+        if limit is not None and len(self._tasks) >= limit:
             return False
         return member.has_slot(now) and self._endpoints[member].server.has_slot(now)
 

@@ -9,9 +9,13 @@ from vlm_engine.types import ServerTimings
 
 
 class ServerTime:
-    """Time of one server, divided evenly among the questions that it has at each moment."""
+    """Time of one server, divided evenly among the questions that it has at each moment.
+
+    ``elsewhere``: how many of these other processes sent.
+    """
 
     def __init__(self) -> None:
+        self.elsewhere = 0
         self._in_flight = 0
         self._at = 0.0
         self._each_s = 0.0
@@ -22,7 +26,7 @@ class ServerTime:
         Returns the share until now of a question that was there all the time.
         """
         if self._in_flight:
-            self._each_s += max(0.0, now - self._at) / self._in_flight
+            self._each_s += max(0.0, now - self._at) / (self._in_flight + self.elsewhere)
         self._at = now
         self._in_flight += questions
         return self._each_s

@@ -51,6 +51,10 @@ class EndpointConfig(SettingsGroup):
     model_id: str | None = None
     """The model's name there. None: `model_id` of the model."""
 
+    worker: str = ""
+    """The only worker of a cluster that asks it, by its name, its host or its address: for a
+    server that no other machine can reach. Empty: all ask it."""
+
     ca_file: str | None = None
     """A PEM file of certificates to trust there, besides those of the system."""
 

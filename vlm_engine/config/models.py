@@ -25,6 +25,7 @@ from vlm_engine.config.base import (
     parse,
     read_yaml,
 )
+from vlm_engine.config.cluster import ClusterConfig
 from vlm_engine.config.endpoints import EndpointConfig, normal_url
 from vlm_engine.config.pipelines import PipelineConfig, PipelineModelConfig
 from vlm_engine.config.rules import Length, TagRule
@@ -33,6 +34,7 @@ from vlm_engine.names import tag_key
 from vlm_engine.vr import AUTO, checked_layout
 
 __all__ = [
+    "ClusterConfig",
     "EndpointConfig",
     "EngineConfig",
     "ImageConfig",
@@ -198,8 +200,15 @@ class ModelConfig(WordingConfig):
         """The category that its tags are reported under."""
         return self.model_category or "tags"
 
-    def endpoints(self) -> tuple[EndpointConfig, ...]:
-        """Return the endpoints for its questions: the listed ones if they are in use, else
+    def endpoints(self, *worker: str) -> tuple[EndpointConfig, ...]:
+        """Return the endpoints for its questions, without those of other workers.
+
+        ``worker``: the names of the worker of a cluster that asks; none for any other process.
+        """
+        return tuple(one for one in self.every_endpoint() if one.worker in ("", *worker))
+
+    def every_endpoint(self) -> tuple[EndpointConfig, ...]:
+        """Return the endpoints of all workers: the listed ones if they are in use, else
         ``api_base_url``.
         """
         if self.multiplexer_endpoints and (self.use_multiplexer or self.api_base_url is None):
@@ -357,6 +366,10 @@ class EngineConfig(SettingsGroup):
 
     image: ImageConfig = ImageConfig()
     """The pictures that a model is shown."""
+
+    cluster: ClusterConfig | None = None
+    """The Dask cluster whose workers look at videos and pictures: its address, or its settings.
+    None: this process does."""
 
     store_path: str | None = None
     """The file that keeps every answer, so that nothing is asked twice. None: answers are kept

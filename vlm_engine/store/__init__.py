@@ -7,6 +7,7 @@ releases it after closing, sets ``readable`` as its connection's ``text_factory`
 """
 
 from vlm_engine.store.answers import AnswerStore
+from vlm_engine.store.base import Store
 from vlm_engine.store.lock import SharedLock
 from vlm_engine.store.recovery import readable
 from vlm_engine.store.schema import (
@@ -24,6 +25,7 @@ __all__ = [
     "PairCounts",
     "PairKey",
     "SharedLock",
+    "Store",
     "StoredAnswer",
     "StoredSearch",
     "Subject",

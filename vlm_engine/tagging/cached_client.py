@@ -17,9 +17,9 @@ from vlm_engine.config.models import ModelConfig, SearchConfig
 from vlm_engine.errors import ClientError, ReplyError, RequestError, ServerError
 from vlm_engine.prompt import kept_name, wording_fingerprint
 from vlm_engine.store import (
-    AnswerStore,
     PairCounts,
     PairKey,
+    Store,
     StoredAnswer,
     StoredSearch,
     Subject,
@@ -140,9 +140,7 @@ class CachedClient:
     ``comparisons``: what is known of its styles, as of the last video.
     """
 
-    def __init__(
-        self, client: Client, store: AnswerStore, model: ModelConfig, name: str = ""
-    ) -> None:
+    def __init__(self, client: Client, store: Store, model: ModelConfig, name: str = "") -> None:
         self.model = model
         self.name = name
         self.comparisons: tuple[StyleComparison, ...] = ()

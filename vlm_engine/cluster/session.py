@@ -1,0 +1,331 @@
+"""An open connection to a cluster, for one run: tasks go out, store calls come in."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
+from itertools import count
+from typing import Any
+
+from distributed import Client, KilledWorker, LocalCluster, Security
+
+from vlm_engine.cluster import hub
+from vlm_engine.cluster.outcome import ImageOutput, Outcome, T, VideoOutput, WorkerState
+from vlm_engine.cluster.pictures import Picture, PictureTasks
+from vlm_engine.cluster.places import Places
+from vlm_engine.cluster.remote_store import Call, StoreCalls
+from vlm_engine.cluster.roster import INSTALL, Roster
+from vlm_engine.cluster.worker import plugin_name, tag_images, tag_video
+from vlm_engine.config.cluster import ClusterConfig
+from vlm_engine.config.models import EngineConfig
+from vlm_engine.errors import (
+    ConfigError,
+    MediaNotFoundError,
+    MediaOutOfReachError,
+    NoEndpointError,
+    UnreachableError,
+    VLMEngineError,
+    WorkerLostError,
+)
+from vlm_engine.store import Store
+from vlm_engine.tagging.requests import VideoRequest
+from vlm_engine.types import Progress, StyleComparison
+
+_CONNECT_S, _JOIN_S, _REJOIN_S = 10.0, 60.0, 300.0
+_LOCAL_THREADS = 4
+_ELSEWHERE = (MediaNotFoundError, MediaOutOfReachError, NoEndpointError)
+"""Errors that another worker may not have."""
+
+
+class Session:
+    """An open connection to a cluster, for one run. Use it in ``async with``.
+
+    ``states``: what each worker told last, by its address. ``comparisons``: what is known of the
+    styles of asking each model.
+
+    Entering it raises ``ConfigError`` where no worker can be used.
+    """
+
+    def __init__(self, config: EngineConfig, cluster: ClusterConfig, store: Store) -> None:
+        self.states: dict[str, WorkerState] = {}
+        self.comparisons: tuple[StyleComparison, ...] = ()
+        self._config = config
+        self._cluster = cluster
+        self._run = uuid.uuid4().hex
+        self._calls = StoreCalls(store, {"progress": self._take_progress, "log": _take_log})
+        self._loop = asyncio.get_running_loop()
+        self._end: asyncio.Future[None] = self._loop.create_future()
+        self._has_changed = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._places = Places(lambda: self.videos_at_once)
+        self._pictures = PictureTasks(self._tag_pictures)
+        self._numbers = count(1)
+        self._on_progress: dict[int, Callable[[Progress], None]] = {}
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Session:
+        async with AsyncExitStack() as stack:
+            self._client = await self._connect(stack)
+            await self._start_hub()
+            self._roster = Roster(
+                self._client, self._run, self._config, self._cluster, self._take_change
+            )
+            stack.push_async_callback(self._roster.aclose)
+            stack.push_async_callback(self._pictures.aclose)
+            listening = asyncio.create_task(self._listen())
+            stack.push_async_callback(_cancelled, listening)
+            await self._wait_for_workers()
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._stack.aclose()
+
+    @property
+    def places(self) -> int:
+        """Number of tasks that the workers work on at once."""
+        return max(1, self._roster.places)
+
+    @property
+    def videos_at_once(self) -> int:
+        """Number of videos worth having in flight: each worker has one ready to begin."""
+        return self._roster.places + len(self._roster.ready)
+
+    # Opening.
+
+    async def _connect(self, stack: AsyncExitStack) -> Client:
+        cluster = self._cluster
+        try:
+            if not cluster.local_workers:
+                return await stack.enter_async_context(
+                    Client(  # type: ignore[no-untyped-call]
+                        cluster.address,
+                        asynchronous=True,
+                        set_as_default=False,
+                        security=_security(cluster),
+                        timeout=_CONNECT_S,
+                    )
+                )
+            local = await stack.enter_async_context(
+                LocalCluster(  # type: ignore[no-untyped-call]
+                    n_workers=cluster.local_workers,
+                    threads_per_worker=_LOCAL_THREADS,
+                    asynchronous=True,
+                    dashboard_address=None,
+                    memory_limit=0,
+                    silence_logs=logging.ERROR,
+                )
+            )
+            client = Client(  # type: ignore[no-untyped-call]
+                local, asynchronous=True, set_as_default=False
+            )
+            return await stack.enter_async_context(client)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise ConfigError(
+                f"cluster: no scheduler answers at {cluster.address} ({error}): start one with "
+                "`dask scheduler`, and check the address"
+            ) from error
+
+    async def _start_hub(self) -> None:
+        try:
+            await self._client.register_plugin(hub.Hub())
+        except ImportError as error:
+            raise ConfigError(
+                f"cluster: the scheduler at {self._cluster.address} has no vlm-engine ({error}): "
+                f"{INSTALL} there, and start it again"
+            ) from error
+
+    async def _wait_for_workers(self) -> None:
+        """Wait for the first worker that can be used. Raises ``ConfigError`` if there is none."""
+        roster = self._roster
+        ends_at = self._loop.time() + _JOIN_S
+        while not roster.ready and self._loop.time() < ends_at:
+            if roster.refused and roster.is_settled:
+                raise ConfigError("\n".join(f"cluster: {one}" for one in roster.refused.values()))
+            self._has_changed.clear()
+            changed = asyncio.create_task(self._has_changed.wait())
+            await asyncio.wait(
+                (changed, self._end), timeout=1.0, return_when=asyncio.FIRST_COMPLETED
+            )
+            changed.cancel()
+            if self._end.done():
+                self._end.result()
+        if not roster.ready:
+            raise ConfigError(
+                f"cluster: no worker has joined {self._cluster.address} within {_JOIN_S:.0f} s: "
+                f"start some with `dask worker {self._cluster.address}`"
+            )
+
+    async def _listen(self) -> None:
+        """Answer the workers' store calls, and follow which workers there are."""
+        ask = getattr(self._client.scheduler, hub.NEXT)
+        replies: list[Call] = []
+        try:
+            while True:
+                news = await ask(client=self._client.id, run=self._run, replies=replies)
+                self._roster.update(news["workers"])
+                replies = await asyncio.to_thread(self._calls.replies_to, news["calls"])
+        except (OSError, TimeoutError) as error:  # Dask's errors of connections are OSErrors
+            self._break_off(f"the scheduler has gone ({error})")
+
+    def _take_change(self) -> None:
+        """Go on with what workers that have joined can do; end where none is left for long."""
+        self._has_changed.set()
+        self._places.admit()
+        if self._roster.ready or not self._roster.is_settled:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+        elif self._timer is None:
+            self._timer = self._loop.call_later(_REJOIN_S, self._end_without_workers)
+
+    def _end_without_workers(self) -> None:
+        reasons = "; ".join(self._roster.refused.values()) or "all have left"
+        self._break_off(f"it has had no worker for {_REJOIN_S:.0f} s: {reasons}")
+
+    def _break_off(self, reason: str) -> None:
+        if not self._end.done():
+            cause = UnreachableError(reason, endpoint=f"cluster {self._cluster.address}")
+            self._end.set_exception(NoEndpointError("The cluster cannot be used any more", [cause]))
+            self._end.exception()  # perhaps nothing waits for it
+
+    # Tasks.
+
+    async def tag_video(
+        self,
+        request: VideoRequest,
+        size: int,
+        on_progress: Callable[[Progress], None] | None,
+        pipeline: str,
+        values: Mapping[str, object],
+    ) -> VideoOutput:
+        """Return what a worker gives for a video of so many bytes."""
+        number = next(self._numbers)
+        if on_progress is not None:
+            self._on_progress[number] = on_progress
+        try:
+            async with self._places.at(size):
+                return await self._on_some_worker(
+                    str(request.source), size, tag_video, request, number, pipeline, dict(values)
+                )
+        finally:
+            self._on_progress.pop(number, None)
+
+    async def tag_image(self, picture: Picture) -> ImageOutput:
+        """Return what a worker gives for a picture."""
+        return await self._pictures.add(picture)
+
+    async def _tag_pictures(
+        self, pictures: Sequence[Picture]
+    ) -> Sequence[ImageOutput | VLMEngineError]:
+        async with self._places.at(0):
+            return await self._on_some_worker("pictures", 0, tag_images, list(pictures))
+
+    async def _on_some_worker(
+        self,
+        label: str,
+        priority: int,
+        function: Callable[..., Coroutine[Any, Any, Outcome[T]]],
+        *values: object,
+    ) -> T:
+        """Return a task's result; where one worker cannot do it, that of another worker."""
+        ready = self._roster.ready
+        failed: dict[str, VLMEngineError] = {}
+        while True:
+            workers = [address for address in ready if address not in failed] if failed else None
+            outcome: Outcome[T] = await self._outcome(label, priority, workers, function, *values)
+            self.states[outcome.worker] = outcome.state
+            self.comparisons = outcome.state.comparisons or self.comparisons
+            if outcome.error is None:
+                result: Any = outcome.result
+                return result  # type: ignore[no-any-return]
+            failed[outcome.worker] = outcome.error
+            if not isinstance(outcome.error, _ELSEWHERE) or ready.keys() <= failed.keys():
+                raise self._final_error(label, failed)
+
+    def _final_error(self, label: str, failed: Mapping[str, VLMEngineError]) -> VLMEngineError:
+        """Return the error of a task that no worker could do."""
+        *_, last = failed.values()
+        if not isinstance(last, MediaNotFoundError | MediaOutOfReachError):
+            return last
+        reasons = "; ".join(
+            f"{self._roster.name_of(address)}: {error}" for address, error in failed.items()
+        )
+        return type(last)(
+            f"{label}: no worker of the cluster can read it: {reasons}. Say under `paths` of the "
+            "cluster where each worker has the folder"
+        )
+
+    async def _outcome(
+        self,
+        label: str,
+        priority: int,
+        workers: Sequence[str] | None,
+        function: Callable[..., Coroutine[Any, Any, Outcome[T]]],
+        *values: object,
+    ) -> Outcome[T]:
+        key = f"{function.__name__}-{uuid.uuid4().hex}"
+        future: Any = self._client.submit(
+            function,
+            self._run,
+            key,
+            *values,
+            key=key,
+            pure=False,
+            priority=priority,
+            workers=workers,
+            resources={plugin_name(self._run): 1},
+        )
+        result = asyncio.ensure_future(future.result())
+        try:
+            await asyncio.wait((result, self._end), return_when=asyncio.FIRST_COMPLETED)
+            if not result.done():
+                self._end.result()
+            if result.cancelled():
+                self._break_off("it has dropped a task")
+                self._end.result()
+            outcome: Outcome[T] = result.result()
+            return outcome
+        except KilledWorker as error:
+            raise WorkerLostError(
+                f"{label}: {error.allowed_failures + 1} workers were lost while they worked on "
+                f"it, the last of them {self._roster.name_of(error.last_worker.address)}, so it "
+                "is not tried again: see the logs of the workers"
+            ) from error
+        finally:
+            if not result.done():
+                result.cancel()
+                await self._client.cancel([future], force=True)  # type: ignore[no-untyped-call]
+            future.release()
+
+    def _take_progress(self, number: int, progress: Progress) -> None:
+        """Report the progress of a video. Called on another thread."""
+        on_progress = self._on_progress.get(number)
+        if on_progress is not None:
+            self._loop.call_soon_threadsafe(on_progress, progress)
+
+
+def _security(cluster: ClusterConfig) -> Security | None:
+    """Return the certificates; None: as Dask's own settings say."""
+    if not (cluster.ca_file or cluster.cert_file or cluster.key_file):
+        return None
+    return Security(  # type: ignore[no-untyped-call]
+        tls_ca_file=cluster.ca_file,
+        tls_client_cert=cluster.cert_file,
+        tls_client_key=cluster.key_file,
+        require_encryption=True,
+    )
+
+
+def _take_log(name: str, level: int, message: str) -> None:
+    logging.getLogger(name).log(level, "%s", message)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait((task,))

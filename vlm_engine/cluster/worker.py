@@ -1,0 +1,226 @@
+"""The part in a worker: one engine for each run of a caller, and the tasks that use it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from distributed import Worker, WorkerPlugin, get_worker
+
+from vlm_engine.cluster.link import GONE, Link
+from vlm_engine.cluster.outcome import (
+    ImageOutput,
+    Outcome,
+    T,
+    VideoOutput,
+    WorkerState,
+    portable,
+)
+from vlm_engine.cluster.remote_store import RemoteStore
+from vlm_engine.cluster.slots import SlotShares
+from vlm_engine.config.cluster import ClusterConfig
+from vlm_engine.config.models import EngineConfig
+from vlm_engine.engine import VLMEngine
+from vlm_engine.errors import StoreError, VLMEngineError
+from vlm_engine.paths import map_path
+from vlm_engine.tagging.requests import ImageRequest, VideoRequest
+from vlm_engine.types import Progress, ZipEntry
+
+_PROGRESS_EVERY_S = 0.25
+_RequestT = TypeVar("_RequestT", VideoRequest, ImageRequest)
+_run = ContextVar("vlm_engine_run", default="")
+
+
+async def open_engine(
+    run: str,
+    config: EngineConfig,
+    cluster: ClusterConfig,
+    log_level: int,
+    dask_worker: Worker,
+) -> VLMEngineError | None:
+    """Open the engine for a caller's run, and declare that this worker takes its tasks.
+
+    Returns the error if it cannot be opened.
+    """
+    plugin = RunPlugin(run, config, cluster, log_level)
+    await dask_worker.plugin_add(plugin=plugin, name=plugin_name(run))
+    if plugin.error is not None:
+        await dask_worker.plugin_remove(name=plugin_name(run))
+        return plugin.error
+    await dask_worker.set_resources(**{plugin_name(run): dask_worker.state.nthreads})
+    return None
+
+
+def plugin_name(run: str) -> str:
+    """Return the name of the worker plugin of a run, and of the resource that its tasks need."""
+    return f"vlm-engine {run}"
+
+
+class RunPlugin(WorkerPlugin):
+    """One engine on one worker, for the tasks of one caller's run.
+
+    ``error``: why it could not be opened. Dask would log the settings with it.
+    """
+
+    def __init__(
+        self, run: str, config: EngineConfig, cluster: ClusterConfig, log_level: int
+    ) -> None:
+        self.error: VLMEngineError | None = None
+        self._run = run
+        self._config = config
+        self._cluster = cluster
+        self._log_level = log_level
+        self._tasks: dict[str, asyncio.Task[Any]] = {}
+        self._closing: asyncio.Future[Any] | None = None
+
+    async def setup(self, worker: Worker) -> None:
+        """Open the engine."""
+        _run.set(self._run)  # what the engine starts belongs to this run, too
+        names = str(worker.name), worker.ip, worker.address
+        self._worker = worker
+        self._paths = tuple(self._cluster.paths_of(*names).items())
+        self._link = Link(worker, self._run)
+        self._link.on_close = self._close_soon
+        self._log = _LogToCaller(self._link, str(worker.name))
+        logging.getLogger("vlm_engine").addHandler(self._log)
+        logging.getLogger("vlm_engine").setLevel(self._log_level)
+        self._engine = VLMEngine(
+            for_worker(self._config, names),
+            store=RemoteStore(self._link),
+            shares=SlotShares(self._link, worker.ip),
+        )
+        try:
+            await self._engine.initialize()
+        except Exception as error:  # noqa: BLE001 - told to the caller
+            self.error = portable(error)
+
+    async def teardown(self, worker: Worker) -> None:
+        """Cancel the tasks, and close the engine."""
+        self._link.close()
+        for task in tuple(self._tasks.values()):
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await self._engine.aclose()
+        logging.getLogger("vlm_engine").removeHandler(self._log)
+
+    def transition(self, key: Any, start: Any, finish: Any, **_: Any) -> None:
+        """Cancel a task that the scheduler does not want any more: Dask lets it go on."""
+        if finish in {"cancelled", "released", "forgotten"} and key in self._tasks:
+            self._tasks[key].cancel()
+
+    async def outcome(self, key: str, work: Callable[[VLMEngine], Awaitable[T]]) -> Outcome[T]:
+        """Return what ``work`` gives with the engine, or its error."""
+        _run.set(self._run)
+        task = self._tasks[key] = asyncio.ensure_future(work(self._engine))
+        try:
+            result = await task
+            return Outcome(self._worker.address, self._state(), result)
+        except asyncio.CancelledError:
+            return self._failed(StoreError(GONE))
+        except Exception as error:  # noqa: BLE001 - raised at the caller
+            return self._failed(error)
+        finally:
+            del self._tasks[key]
+
+    def here(self, request: _RequestT) -> _RequestT:
+        """Return the request with the path that the file has on this worker."""
+        source: Any = request.source
+        if isinstance(source, ZipEntry):
+            source = replace(source, zip_path=map_path(source.zip_path, self._paths))
+        elif isinstance(source, str | Path):
+            source = map_path(str(source), self._paths)
+        return replace(request, source=source)
+
+    def report_progress(self, number: int) -> Callable[[Progress], None]:
+        """Return what reports the progress of the caller's video of this number."""
+        last_s = 0.0
+
+        def report(progress: Progress) -> None:
+            nonlocal last_s
+            now = time.monotonic()
+            if now - last_s >= _PROGRESS_EVERY_S or progress.fraction >= 1:
+                last_s = now
+                self._link.tell("progress", number, progress)
+
+        return report
+
+    def _state(self) -> WorkerState:
+        return WorkerState(self._engine.labelled_stats(), self._engine.style_comparisons())
+
+    def _failed(self, error: Exception) -> Outcome[Any]:
+        return Outcome(self._worker.address, self._state(), error=portable(error))
+
+    def _close_soon(self) -> None:
+        self._link.close()
+        closing = self._worker.plugin_remove(name=plugin_name(self._run))
+        self._closing = asyncio.ensure_future(closing)
+
+
+async def tag_video(
+    run: str,
+    key: str,
+    request: VideoRequest,
+    number: int,
+    pipeline: str,
+    values: Mapping[str, Any],
+) -> Outcome[VideoOutput]:
+    """Tag one video. ``key``: that of the task. ``number``: what the caller knows it by."""
+    plugin = _plugin(run)
+    request = replace(plugin.here(request), on_progress=plugin.report_progress(number))
+    return await plugin.outcome(key, lambda engine: engine.run_video(request, pipeline, **values))
+
+
+async def tag_images(
+    run: str, key: str, requests: Sequence[tuple[ImageRequest, str, Mapping[str, Any]]]
+) -> Outcome[list[ImageOutput | VLMEngineError]]:
+    """Tag some pictures. Each has its result, or its error."""
+    plugin = _plugin(run)
+
+    async def one(
+        engine: VLMEngine, request: ImageRequest, pipeline: str, values: Mapping[str, Any]
+    ) -> ImageOutput | VLMEngineError:
+        try:
+            return await engine.run_image(plugin.here(request), pipeline, **values)
+        except Exception as error:  # noqa: BLE001 - raised at the caller
+            return portable(error)
+
+    async def every(engine: VLMEngine) -> list[ImageOutput | VLMEngineError]:
+        return await asyncio.gather(*(one(engine, *request) for request in requests))
+
+    return await plugin.outcome(key, every)
+
+
+def _plugin(run: str) -> RunPlugin:
+    plugin = get_worker().plugins.get(plugin_name(run))
+    if not isinstance(plugin, RunPlugin):
+        raise StoreError(GONE)
+    return plugin
+
+
+def for_worker(config: EngineConfig, names: Sequence[str]) -> EngineConfig:
+    """Return the settings for the worker with these names: with the endpoints that it may ask."""
+    models = {
+        name: model.model_copy(update={"multiplexer_endpoints": model.endpoints(*names)})
+        for name, model in config.models.items()
+    }
+    return config.model_copy(update={"models": models})
+
+
+class _LogToCaller(logging.Handler):
+    """Sends what one run logs to its caller."""
+
+    def __init__(self, link: Link, worker: str) -> None:
+        super().__init__()
+        self._link = link
+        self._worker = worker
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if _run.get() in ("", self._link.run):
+            message = f"{self._worker}: {record.getMessage()}"
+            self._link.tell("log", record.name, record.levelno, message)
