@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -55,6 +56,10 @@ from vlm_engine.types import Answer, EndpointStats, Question, QuestionCost
 Screen = Callable[[EndpointConfig, float], Awaitable[Screened]]
 """Tests an endpoint within a number of seconds. Raises no ``VLMEngineError``."""
 _DEFERRED_AGAIN_S = 0.25
+_ALWAYS_WANTED, _CHOICE = 16, 4
+"""Of servers that it shares, a pool wants slots of so many, and of more until these have so many
+times the slots that it needs: a thousand servers do not have to know each process.
+"""
 _log = logging.getLogger(__name__)
 
 
@@ -104,9 +109,11 @@ class EndpointPool(Client):
             self._add_endpoint(config, client, label, servers.at(client.url))
         self._members = tuple(self._endpoints)
         self._servers = tuple(dict.fromkeys(each.server for each in self._endpoints.values()))
+        shared = list(self._servers) if servers.shares else []
+        random.shuffle(shared)  # each process prefers others
         self._shared = {
             server: {one for one, each in self._endpoints.items() if each.server is server}
-            for server in (self._servers if servers.shares else ())
+            for server in shared
         }
         self._any_model = RequestQueue(self._members, fallback_wait_s)
         self._by_model = {
@@ -306,17 +313,21 @@ class EndpointPool(Client):
 
     def _report(self, now: float) -> None:
         """Report what this process could use to those that it shares with."""
-        for server, members in self._shared.items():
-            waiting = sum(
-                len(queue)
-                for queue in self._patience
-                if not members.isdisjoint(queue.eligible(now))
-            )
-            server.report(self._wake, waiting, now)
+        if self._shared:
+            self._report_to_servers(now)
         if self._share is not None and self._max_in_flight is not None:
             taken, waiting = len(self._tasks), sum(map(len, self._patience))
             wanted = min(taken + waiting, self._max_in_flight)
             self._share.report(taken, wanted, self._max_in_flight)
+
+    def _report_to_servers(self, now: float) -> None:
+        eligible = [(len(queue), set(queue.eligible(now))) for queue in self._patience]
+        choice = _CHOICE * (len(self._tasks) + sum(waiting for waiting, _ in eligible))
+        for number, (server, members) in enumerate(self._shared.items()):
+            is_wanted = number < _ALWAYS_WANTED or choice > 0
+            choice -= sum(member.offered for member in members)
+            waiting = sum(each for each, able in eligible if able & members) if is_wanted else 0
+            server.report(self._wake, waiting, now)
 
     def _has_slot(self, member: Member, now: float) -> bool:
         limit = self._max_in_flight

@@ -11,7 +11,7 @@ Name = tuple[str, str]
 
 @dataclass(frozen=True)
 class Allowance:
-    """Permission to have ``allowed`` questions in flight. ``elsewhere``: those of others.
+    """Permission to have ``allowed`` questions in flight. ``elsewhere``: what others may have.
 
     ``number`` counts the allowances of one engine from 1.
     """
@@ -29,6 +29,7 @@ class _Portion:
     taken: int = 0
     limit: int = 0
     allowed: int = 0
+    elsewhere: int = 0
     number: int = 0
     holds: int = 0
 
@@ -80,7 +81,11 @@ class Division:
                 parts[engine] = parts.pop(engine)
 
     def changes(self) -> dict[Name, Allowance]:
-        """Return the allowances that have changed, by engine. Each must be sent."""
+        """Return the allowances that have changed, by engine. Each must be sent.
+
+        That only what others have has changed is told where it makes a difference to the price of
+        a question.
+        """
         targets = self._targets()
         before = {engine: part.allowed for engine, part in self._parts.items()}
         for engine, part in self._parts.items():
@@ -96,11 +101,14 @@ class Division:
         return dict(self._changed(before))
 
     def _changed(self, before: dict[Name, int]) -> Iterator[tuple[Name, Allowance]]:
-        taken = sum(part.taken for part in self._parts.values())
+        every = sum(part.allowed for part in self._parts.values())
         for engine, part in self._parts.items():
-            if part.allowed != before[engine]:
+            elsewhere = every - part.allowed
+            is_worth_telling = abs(elsewhere - part.elsewhere) > every / 4
+            if part.allowed != before[engine] or (part.allowed and is_worth_telling):
                 part.number += 1
-                yield engine, Allowance(part.number, part.allowed, max(0, taken - part.taken))
+                part.elsewhere = elsewhere
+                yield engine, Allowance(part.number, part.allowed, elsewhere)
 
     def _limit(self) -> int:
         return max((part.limit for part in self._parts.values()), default=0)
