@@ -41,6 +41,13 @@ CHECK_ENDPOINTS = True
 # others. 0: only when no other endpoint works.
 FALLBACK_WAIT = 0
 
+# The Dask cluster whose workers look at videos and images: the address of its scheduler, such as
+# tcp://nas:8786; local:4 starts four workers on this machine for each run. Where workers have
+# folders under other paths than this machine, or the connection is encrypted, write {"address":
+# "tcp://nas:8786", "paths": {"*": {"/data": "/mnt/data"}}}; docs/cluster.md lists the other keys.
+# Empty: this machine looks.
+CLUSTER = ""
+
 # What to look for: short names of what a single picture can show. To tell the model what a tag
 # means, write {"Foul": "a player is fouled; the referee signals"} in place of "Foul".
 TAG_LIST = ["Basketball point", "Foul", "Break-away", "Turnover"]

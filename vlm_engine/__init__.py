@@ -72,6 +72,7 @@ if TYPE_CHECKING:
         with_settings,
     )
     from vlm_engine.config.models import (
+        ClusterConfig,
         EndpointConfig,
         EngineConfig,
         ModelConfig,
@@ -101,6 +102,7 @@ __all__ = [
     "ArchiveError",
     "Batcher",
     "ClientError",
+    "ClusterConfig",
     "ConfigError",
     "Coverage",
     "EndpointConfig",

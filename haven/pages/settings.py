@@ -38,12 +38,12 @@ from haven.settings.overlay import (
 from haven.settings.settings import Settings
 from haven.settings.stash_tags import TagChoice
 from haven.settings.table import SETTINGS, Setting
-from vlm_engine import ConfigError, EndpointConfig, TagRule
+from vlm_engine import ClusterConfig, ConfigError, EndpointConfig, TagRule
 
 _SECRET = ("API_KEY", "VLM_ENGINE_CONFIG", "ENDPOINTS")
 """Settings whose values may hold a key: they are never returned."""
-_BY_HAND = ("API_KEY", "VLM_ENGINE_CONFIG", "PATH_MUTATION", "REPORT_FOLDER")
-"""Settings that a page cannot change: they hold keys or paths."""
+_BY_HAND = ("API_KEY", "VLM_ENGINE_CONFIG", "PATH_MUTATION", "REPORT_FOLDER", "CLUSTER")
+"""Settings that a page cannot change: they hold keys or paths, or a machine that is trusted."""
 _KINDS: Mapping[type, Any] = {
     str: "text",
     bool: "switch",
@@ -104,6 +104,9 @@ def _written(value: Any) -> Any:
             return [_written(one) for one in value]
         case Path():
             return str(value)
+        case ClusterConfig():
+            written = value.model_dump(mode="json", exclude_defaults=True)
+            return written if len(written) > 1 else value.address
     return value
 
 
@@ -242,6 +245,7 @@ def _entry(
             )
         yield "api_key", earlier.api_key.get_secret_value()
         yield "api_key_env", earlier.api_key_env
+    yield "worker", earlier.worker
     if not has_moved:
         yield "ca_file", earlier.ca_file
 

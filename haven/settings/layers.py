@@ -32,6 +32,7 @@ _PAGE = {
     "videoInterval": ("Seconds between frames", "VIDEO_FRAME_INTERVAL"),
     "videosAtOnce": ("Scenes at once", "CONCURRENT_TASK_LIMIT"),
     "vrLayout": ("VR layout", "VR_LAYOUT"),
+    "workCluster": ("Cluster", "CLUSTER"),
 }
 TASK = "task arguments"
 """The place of settings that are set for one task alone."""

@@ -113,7 +113,7 @@ class Merged:
         """Return ``model`` with its endpoints, and with descriptions and synonyms of its own tags
         only.
         """
-        endpoints = model.endpoints()
+        endpoints = model.every_endpoint()
         if "ENDPOINTS" in self.above or not endpoints:
             endpoints = self.values["ENDPOINTS"]
         listed = set(map(tag_key, model.tag_list))
@@ -228,7 +228,7 @@ def _values_in(whole: EngineConfig) -> dict[str, Any]:
     }
     if tags := tags_of(whole):
         values["TAG_LIST"] = tags
-    endpoints = [model.endpoints() for model in whole.active_models().values()]
+    endpoints = [model.every_endpoint() for model in whole.active_models().values()]
     if any(endpoints):
         values["ENDPOINTS"] = next(filter(None, endpoints))
     rules: dict[str, TagRule] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,14 @@ from haven.settings.merge import CONTROL_TAGS, Merged, is_constant, merge, tags_
 from haven.settings.overlay import overlay_layer
 from haven.settings.stash_tags import ReadTree, names_seen, remember_names
 from haven.settings.table import ENGINE, EXAMPLE_TAGS, Options
-from vlm_engine import ConfigError, EngineConfig, ModelConfig, WordingConfig, parse
+from vlm_engine import (
+    ConfigError,
+    EndpointConfig,
+    EngineConfig,
+    ModelConfig,
+    WordingConfig,
+    parse,
+)
 
 _log = logging.getLogger(__name__)
 _OF_REPORTS = ("REPORT_FOLDER", "REPORTS_KEPT")
@@ -184,8 +192,14 @@ class Settings(Options):
 
     def secrets(self) -> tuple[str, ...]:
         """Return every API key, so that it can be kept out of logs."""
-        models = self.engine.models.values()
-        return tuple({endpoint.key() for model in models for endpoint in model.endpoints()} - {""})
+        return tuple({one.key() for one in self._keyed_here()} - {""})
+
+    def _keyed_here(self) -> Iterator[EndpointConfig]:
+        """Yield the endpoints whose keys this machine has: a worker's may be on that alone."""
+        for model in self.engine.models.values():
+            for one in model.every_endpoint():
+                if not (one.worker and one.api_key_env and one.api_key_env not in os.environ):
+                    yield one
 
 
 def _layers(
@@ -239,10 +253,7 @@ def _each_contradiction(settings: Settings, merged: Merged, *, knows_tags: bool)
             f"{origins['TAG_LIST']}: there are no tags; say what to look for, in "
             f"{on_the_page('TAG_LIST')}"
         )
-    endpoints = [
-        endpoint for model in settings.engine.models.values() for endpoint in model.endpoints()
-    ]
-    for endpoint in dict.fromkeys(endpoints):
+    for endpoint in dict.fromkeys(settings._keyed_here()):
         try:
             endpoint.key()
         except ConfigError as error:

@@ -32,6 +32,7 @@ from vlm_engine import (
     key_in,
     parse,
     parse_setting,
+    parse_yaml,
     setting_field,
 )
 
@@ -85,6 +86,13 @@ def _endpoints(value: Any, where: str) -> Any:
         raise ValueError("write a list of endpoints, each with its base_url")
     entries = [{"base_url": entry} if isinstance(entry, str) else entry for entry in entries]
     return parse_setting("model.multiplexer_endpoints", entries, where)
+
+
+def _cluster(value: Any, where: str) -> Any:
+    if isinstance(value, str) and value.strip().startswith("{"):  # one line of text
+        value = parse_yaml(value)
+    is_off = value is None or value == {} or (isinstance(value, str) and not value.strip())
+    return None if is_off else parse_setting("engine.cluster", value, where)
 
 
 def _key(value: Any, where: str) -> Any:
@@ -169,6 +177,17 @@ ENGINE = (
         "Fallback endpoints also help when a question would wait longer than this many seconds "
         "for the others."
         " 0: only when no other endpoint works.",
+    ),
+    _of_engine(
+        "CLUSTER",
+        "engine.cluster",
+        "The Dask cluster whose workers look at videos and images: the address of its scheduler, "
+        "such as tcp://nas:8786; local:4 starts four workers on this machine for each run. Where "
+        "workers have folders under other paths than this machine, or the connection is "
+        'encrypted, write {"address": "tcp://nas:8786", "paths": {"*": {"/data": "/mnt/data"}}}; '
+        "docs/cluster.md lists the other keys. Empty: this machine looks.",
+        "",
+        _cluster,
     ),
     _of_engine(
         "TAG_LIST",

@@ -92,7 +92,7 @@ def announce(settings: Settings, where: str) -> None:
     )
     for model in models.values():
         name = model.model_id or "that is loaded there (none is set)"
-        endpoints = [_endpoint(endpoint, model) for endpoint in model.endpoints()]
+        endpoints = [_endpoint(endpoint, model) for endpoint in model.every_endpoint()]
         _log.info(
             "Asking the model %s: %s (%s).",
             name,
@@ -110,6 +110,8 @@ def _endpoint(endpoint: EndpointConfig, model: ModelConfig) -> str:
     named = f"{endpoint.name} at {endpoint.base_url}" if endpoint.name else endpoint.base_url
     if endpoint.model_id and endpoint.model_id != model.model_id:
         named += f" with {endpoint.model_id}"
+    if endpoint.worker:
+        named += f", by the worker {endpoint.worker} alone"
     return f"{named}, a fallback" if endpoint.is_fallback else named
 
 

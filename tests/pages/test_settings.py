@@ -46,7 +46,7 @@ def test_every_setting_has_a_value_and_a_source(pages):
     assert found["VIDEO_THRESHOLD"]["value"] == found["VIDEO_THRESHOLD"]["default"] == "0.5"
     assert found["CREATE_MARKERS"]["kind"] == "switch"
     assert {name for name, row in found.items() if not row["is_editable"]} == {
-        *("API_KEY", "VLM_ENGINE_CONFIG", "PATH_MUTATION", "REPORT_FOLDER")
+        *("API_KEY", "VLM_ENGINE_CONFIG", "PATH_MUTATION", "REPORT_FOLDER", "CLUSTER")
     }
 
 
@@ -74,6 +74,7 @@ def test_a_change_against_an_older_revision_is_refused(pages):
         ({"COFFEE": 1}, "bad_request", "COFFEE"),
         ({"REPORT_FOLDER": "/etc"}, "bad_request", "REPORT_FOLDER"),
         ({"PATH_MUTATION": {"/": "/etc"}}, "bad_request", "PATH_MUTATION"),
+        ({"CLUSTER": "tcp://evil:8786"}, "bad_request", "CLUSTER"),
         ({"API_KEY": KEY}, "bad_request", "API_KEY"),
         ({"VLM_ENGINE_CONFIG": {}}, "bad_request", "VLM_ENGINE_CONFIG"),
         ({"VIDEO_THRESHOLD": 7}, "settings", "VIDEO_THRESHOLD"),
@@ -125,6 +126,33 @@ def test_keys_follow_their_endpoint_when_the_list_changes(pages):
     assert stored_keys(pages) == {THERE: OTHER_KEY, HERE: KEY}
     assert changed(pages, revision=2, ENDPOINTS=[entry(HERE, was=1)])["ok"]
     assert stored_keys(pages) == {HERE: ""}
+
+
+def test_an_endpoint_keeps_the_worker_that_asks_it(pages):
+    pages.data_dir.mkdir()
+    of_worker = {"base_url": HERE, "worker": "gpu-1", "api_key_env": "KEY_OF_GPU_1"}
+    write_overlay(pages.data_dir, {"ENDPOINTS": [of_worker, {"base_url": THERE}]}, 0)
+    value = pages.value("settings")
+    assert [one["address"] for one in value["endpoints"]] == [HERE, THERE]
+    assert value["faults"] == []
+    (section,) = pages.value("check", endpoint=0)["sections"]
+    assert "only the worker gpu-1 asks it" in section["findings"][0]["text"]
+    changes = [entry(key="keep", was=0, name="Its own"), entry(THERE, was=1)]
+    assert changed(pages, revision=1, ENDPOINTS=changes)["ok"]
+    (model,) = Settings.load(data_dir=pages.data_dir).engine.active_models().values()
+    assert [(one.base_url, one.worker, one.name) for one in model.every_endpoint()] == [
+        (HERE, "gpu-1", "Its own"),
+        (THERE, "", ""),
+    ]
+
+
+def test_a_page_is_told_the_cluster(pages):
+    pages.stash.plugins.settings["ahavenvlmconnector"] = {"workCluster": "tcp://nas:8786"}
+    assert rows(pages.value("settings"))["CLUSTER"]["value"] == '"tcp://nas:8786"'
+    pages.stash.plugins.settings["ahavenvlmconnector"] = {}
+    cluster = {"address": "local:2", "paths": {"*": {"/data": "/mnt"}}}
+    write_overlay(pages.data_dir, {"CLUSTER": cluster}, 0)
+    assert json.loads(rows(pages.value("settings"))["CLUSTER"]["value"]) == cluster
 
 
 def test_a_stored_key_never_goes_to_another_address(pages):

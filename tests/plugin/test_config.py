@@ -9,7 +9,7 @@ import haven_vlm_config
 from haven.settings.settings import Settings, TagNames
 from haven.tagger import engine_config
 from tests.plugin.local_settings import LOCAL, faults, load, model_of
-from vlm_engine.config.models import ImageConfig, SearchConfig, VideoConfig
+from vlm_engine.config.models import ClusterConfig, ImageConfig, SearchConfig, VideoConfig
 from vlm_engine.errors import ConfigError
 
 UPSTREAM = yaml.safe_load(
@@ -238,6 +238,57 @@ def test_task_arguments_are_text():
         2.5,
     )
     assert model_of(settings).model_id == "vision-8b"
+
+
+WRITTEN = '{"address": "tls://nas:8786", "paths": {"*": {"/data": "/mnt"}}, "ca_file": "ca.pem"}'
+
+
+@pytest.mark.parametrize(
+    ("layers", "cluster"),
+    [
+        ({}, None),
+        ({"text": "CLUSTER: local:2"}, ClusterConfig(address="local:2")),
+        ({"text": f"CLUSTER: {WRITTEN}"}, ClusterConfig(**json.loads(WRITTEN))),
+        ({"page": {"workCluster": " tcp://nas:8786"}}, ClusterConfig(address="tcp://nas:8786")),
+        ({"args": {"CLUSTER": "local:4"}}, ClusterConfig(address="local:4")),
+        ({"args": {"CLUSTER": WRITTEN}}, ClusterConfig(**json.loads(WRITTEN))),
+        ({"text": "CLUSTER: ''"}, None),
+        ({"text": "CLUSTER: {}"}, None),
+    ],
+)
+def test_a_cluster_can_be_set_in_every_layer(layers, cluster):
+    assert load(**layers).engine.cluster == cluster
+
+
+def test_a_cluster_in_the_constants_counts(monkeypatch):
+    monkeypatch.setattr(haven_vlm_config, "CLUSTER", json.loads(WRITTEN))
+    cluster = load().engine.cluster
+    assert cluster is not None
+    assert cluster.paths_of("any") == {"/data": "/mnt"}
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        ("nas:8786", "CLUSTER.address: 'nas:8786' is no address of a cluster"),
+        ("{adress: x}", "CLUSTER: unknown key 'adress'; did you mean 'address'?"),
+        ("{paths: {}}", "CLUSTER.address: Field required"),
+    ],
+)
+def test_a_wrong_cluster_is_refused(value, fault):
+    (found,) = faults(f"CLUSTER: {value}")
+    assert fault in found
+
+
+def test_endpoints_of_one_worker_are_kept():
+    settings = load(
+        "CLUSTER: local:2\nAPI_KEY: key-of-all\n"
+        "ENDPOINTS: [{base_url: 'http://a', worker: gpu-1, api_key_env: ONLY_THERE},"
+        " {base_url: 'http://b', worker: gpu-2}]"
+    )
+    assert model_of(settings).endpoints() == ()
+    assert [one.worker for one in model_of(settings).every_endpoint()] == ["gpu-1", "gpu-2"]
+    assert settings.secrets() == ("key-of-all",)
 
 
 # --- faults ---

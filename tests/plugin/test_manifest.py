@@ -19,7 +19,12 @@ TOP = set("name description url version interface exec errLog tasks hooks ui set
 TASK = {"name", "description", "execArgs", "defaultArgs"}
 SETTING = {"type", "displayName", "description"}
 TRY = {"STRING": "http://nas:7045", "NUMBER": 3, "BOOLEAN": True}
-TRY_OF = {"tagNames": "Corner kick", "vrLayout": "tb-360", "mediaPaths": "/data => /mnt/nas"}
+TRY_OF = {
+    "tagNames": "Corner kick",
+    "vrLayout": "tb-360",
+    "mediaPaths": "/data => /mnt/nas",
+    "workCluster": "tcp://nas:8786",
+}
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +120,7 @@ def test_each_description_names_the_default_that_holds(manifest, tmp_path):
         "videoInterval": str(settings.engine.search.frame_interval_s or 0),
         "videosAtOnce": str(settings.concurrent_task_limit),
         "vrLayout": settings.engine.video.vr_layout,
+        "workCluster": str(settings.engine.cluster or "none"),
     }
     for key, setting in manifest["settings"].items():
         assert f"Default: {defaults[key]}" in setting["description"], key

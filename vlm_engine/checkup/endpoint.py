@@ -88,9 +88,15 @@ async def check_endpoint(
 ) -> EndpointCheck:
     """Return what is found about ``endpoint``, up to the first thing that is wrong.
 
-    Sends test pictures, at most ten, and ends within about ``limit_s`` seconds.
+    Sends test pictures, at most ten, and ends within about ``limit_s`` seconds. One that only a
+    worker of a cluster asks is not asked.
     """
     title = f"{endpoint.label} ({endpoint.base_url})"
+    if endpoint.worker:
+        text = f"only the worker {endpoint.worker} asks it, so it is not tested from here"
+        return EndpointCheck(
+            endpoint, Section(SectionKind.ENDPOINT, title, (note("worker", text),))
+        )
     try:
         opened = OpenAIClient(endpoint, card_model(model), is_quiet=True)
     except ConfigError as error:

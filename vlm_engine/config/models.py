@@ -456,14 +456,14 @@ class EngineConfig(SettingsGroup):
 
     def used_endpoints(self) -> Sequence[tuple[EndpointConfig, ModelConfig]]:
         """Return the endpoints of all models that are asked, and scan for others, each once, with
-        the model that has the most tags there.
+        the model that has the most tags there. Those that only one worker asks are among them.
         """
         models = list(self.active_models().values())
         models += [self.scanner_for(model) for model in models if model.scan_model]
         pairs = [
             ((one.base_url, one.model_id or model.model_id), one, model)
             for model in models
-            for one in model.endpoints()
+            for one in model.every_endpoint()
         ]
         by_tags = sorted(pairs, key=lambda pair: len(pair[2].tag_list))
         longest = {place: (one, model) for place, one, model in by_tags}
