@@ -156,10 +156,10 @@ class Batcher(Generic[_EntryT, _ResultT]):
         error = asyncio.CancelledError() if done.cancelled() else done.exception()
         if error is None:
             for future, result in zip(waiting, done.result(), strict=True):
-                _resolve(future, result)
+                resolve(future, result)
         else:
             for future in waiting:
-                _resolve(future, error)
+                resolve(future, error)
             self._fail(error)
         if self._is_due:
             self._start()
@@ -168,10 +168,11 @@ class Batcher(Generic[_EntryT, _ResultT]):
         self._error = error
         waiting, self._waiting = self._waiting, []
         for _, future in waiting:
-            _resolve(future, error)
+            resolve(future, error)
 
 
-def _resolve(future: asyncio.Future[_T], result: _T | BaseException) -> None:
+def resolve(future: asyncio.Future[_T], result: _T | BaseException) -> None:
+    """Give a result or an error to the one who waits for it, if anyone still does."""
     if future.done():
         return  # its caller was cancelled
     if isinstance(result, BaseException):

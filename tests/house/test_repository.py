@@ -46,6 +46,8 @@ BOUNDARIES = {
     "haven/tasks/batch.py": "around one scene or image: an unforeseen fault costs that item",
     "vlm_engine/files.py": "around libraries that read media: what they raise names the file",
     "vlm_engine/clients/base.py": "around one endpoint's question: it is asked of another",
+    "vlm_engine/cluster/remote_store.py": "around a store call: its error goes to the worker",
+    "vlm_engine/cluster/worker.py": "around work for a caller: its error goes there",
     "vlm_engine/tasks.py": "around what waits together: each error goes to its caller",
     "vlm_engine/cluster/pictures.py": "around what waits together: each error goes to its caller",
     "vlm_engine/cluster/worker.py": "around a task: its error is raised at the caller",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 from vlm_engine.cluster.outcome import ImageOutput
 from vlm_engine.errors import VLMEngineError
 from vlm_engine.tagging.requests import ImageRequest
+from vlm_engine.tasks import resolve
 
 AT_ONCE = 8
 """Pictures in one task, at most."""
@@ -18,44 +20,29 @@ Picture = tuple[ImageRequest, str, Mapping[str, object]]
 """A picture, its pipeline, and the values of the call that the pipeline may take."""
 
 
-@dataclass(slots=True)
-class _Waiting:
-    picture: Picture
-    result: asyncio.Future[ImageOutput]
-
-    def resolve(self, outcome: ImageOutput | BaseException) -> None:
-        if self.result.done():
-            return
-        if isinstance(outcome, asyncio.CancelledError):
-            self.result.cancel()
-        elif isinstance(outcome, BaseException):
-            self.result.set_exception(outcome)
-        else:
-            self.result.set_result(outcome)
+_Waiting = tuple[Picture, asyncio.Future[ImageOutput]]
+_Results = Sequence[ImageOutput | VLMEngineError]
 
 
 class PictureTasks:
     """Gathers pictures, and lets ``work`` do some at a time."""
 
-    def __init__(
-        self,
-        work: Callable[[Sequence[Picture]], Awaitable[Sequence[ImageOutput | VLMEngineError]]],
-    ) -> None:
+    def __init__(self, work: Callable[[Sequence[Picture]], Coroutine[Any, Any, _Results]]) -> None:
         self._work = work
         self._waiting: list[_Waiting] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[_Results]] = set()
 
     async def add(self, picture: Picture) -> ImageOutput:
         """Return the result of one picture. Raises its error."""
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(picture, loop.create_future())
-        self._waiting.append(waiting)
+        result: asyncio.Future[ImageOutput] = loop.create_future()
+        self._waiting.append((picture, result))
         if len(self._waiting) >= AT_ONCE:
             self._start()
         elif self._timer is None:
             self._timer = loop.call_later(_GATHERED_S, self._start)
-        return await waiting.result
+        return await result
 
     async def aclose(self) -> None:
         """Cancel what is in flight."""
@@ -67,22 +54,18 @@ class PictureTasks:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        waiting = [one for one in self._waiting if not one.result.done()]
+        waiting = [(picture, result) for picture, result in self._waiting if not result.done()]
         self._waiting = []
         if waiting:
-            task = asyncio.create_task(self._do(waiting))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            work = self._work([picture for picture, _ in waiting])
+            self._tasks.add(task := asyncio.create_task(work))
+            task.add_done_callback(partial(self._finish, [result for _, result in waiting]))
 
-    async def _do(self, waiting: Sequence[_Waiting]) -> None:
-        try:
-            found = await self._work([one.picture for one in waiting])
-            for one, outcome in zip(waiting, found, strict=True):
-                one.resolve(outcome)
-        except Exception as error:  # noqa: BLE001 - raised to the caller of each
-            for one in waiting:
-                one.resolve(error)
-        except asyncio.CancelledError as error:
-            for one in waiting:
-                one.resolve(error)
-            raise
+    def _finish(
+        self, results: Sequence[asyncio.Future[ImageOutput]], task: asyncio.Task[_Results]
+    ) -> None:
+        self._tasks.discard(task)
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        outcomes = task.result() if error is None else [error] * len(results)
+        for result, outcome in zip(results, outcomes, strict=True):
+            resolve(result, outcome)

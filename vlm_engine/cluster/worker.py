@@ -95,10 +95,7 @@ class RunPlugin(WorkerPlugin):
             store=RemoteStore(self._link),
             shares=SlotShares(self._link, worker.ip),
         )
-        try:
-            await self._engine.initialize()
-        except Exception as error:  # noqa: BLE001 - told to the caller
-            self.error = portable(error)
+        self.error = await _error_or_result(self._engine.initialize())
 
     async def teardown(self, worker: Worker) -> None:
         """Cancel the tasks, and close the engine."""
@@ -117,16 +114,18 @@ class RunPlugin(WorkerPlugin):
     async def outcome(self, key: str, work: Callable[[VLMEngine], Awaitable[T]]) -> Outcome[T]:
         """Return what ``work`` gives with the engine, or its error."""
         _run.set(self._run)
-        task = self._tasks[key] = asyncio.ensure_future(work(self._engine))
+        task = self._tasks[key] = asyncio.ensure_future(_error_or_result(work(self._engine)))
         try:
-            result = await task
-            return Outcome(self._worker.address, self._state(), result)
+            found = await task
         except asyncio.CancelledError:
-            return self._failed(StoreError(GONE))
-        except Exception as error:  # noqa: BLE001 - raised at the caller
-            return self._failed(error)
+            found = StoreError(GONE)
         finally:
             del self._tasks[key]
+        stats, comparisons = self._engine.labelled_stats(), self._engine.style_comparisons()
+        state = WorkerState(stats, comparisons)
+        if isinstance(found, VLMEngineError):
+            return Outcome(self._worker.address, state, error=found)
+        return Outcome(self._worker.address, state, found)
 
     def here(self, request: _RequestT) -> _RequestT:
         """Return the request with the path that the file has on this worker."""
@@ -149,12 +148,6 @@ class RunPlugin(WorkerPlugin):
                 self._link.tell("progress", number, progress)
 
         return report
-
-    def _state(self) -> WorkerState:
-        return WorkerState(self._engine.labelled_stats(), self._engine.style_comparisons())
-
-    def _failed(self, error: Exception) -> Outcome[Any]:
-        return Outcome(self._worker.address, self._state(), error=portable(error))
 
     def _close_soon(self) -> None:
         self._link.close()
@@ -182,18 +175,21 @@ async def tag_images(
     """Tag some pictures. Each has its result, or its error."""
     plugin = _plugin(run)
 
-    async def one(
-        engine: VLMEngine, request: ImageRequest, pipeline: str, values: Mapping[str, Any]
-    ) -> ImageOutput | VLMEngineError:
-        try:
-            return await engine.run_image(plugin.here(request), pipeline, **values)
-        except Exception as error:  # noqa: BLE001 - raised at the caller
-            return portable(error)
-
     async def every(engine: VLMEngine) -> list[ImageOutput | VLMEngineError]:
-        return await asyncio.gather(*(one(engine, *request) for request in requests))
+        works = (
+            engine.run_image(plugin.here(request), pipeline, **values)
+            for request, pipeline, values in requests
+        )
+        return await asyncio.gather(*map(_error_or_result, works))
 
     return await plugin.outcome(key, every)
+
+
+async def _error_or_result(work: Awaitable[T]) -> T | VLMEngineError:
+    try:
+        return await work
+    except Exception as error:  # noqa: BLE001 - raised at the caller
+        return portable(error)
 
 
 def _plugin(run: str) -> RunPlugin:
