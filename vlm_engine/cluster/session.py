@@ -116,7 +116,7 @@ class Session:
                     n_workers=cluster.local_workers,
                     threads_per_worker=_LOCAL_THREADS,
                     asynchronous=True,
-                    dashboard_address=None,
+                    dashboard_address="127.0.0.1:0",
                     memory_limit=0,
                     silence_logs=logging.ERROR,
                 )

@@ -151,8 +151,9 @@ class RunPlugin(WorkerPlugin):
 
     def _close_soon(self) -> None:
         self._link.close()
-        closing = self._worker.plugin_remove(name=plugin_name(self._run))
-        self._closing = asyncio.ensure_future(closing)
+        name = plugin_name(self._run)
+        if name in self._worker.plugins:  # else the worker itself is closing
+            self._closing = asyncio.ensure_future(self._worker.plugin_remove(name=name))
 
 
 async def tag_video(
