@@ -49,9 +49,6 @@ BOUNDARIES = {
     "vlm_engine/cluster/remote_store.py": "around a store call: its error goes to the worker",
     "vlm_engine/cluster/worker.py": "around work for a caller: its error goes there",
     "vlm_engine/tasks.py": "around what waits together: each error goes to its caller",
-    "vlm_engine/cluster/pictures.py": "around what waits together: each error goes to its caller",
-    "vlm_engine/cluster/worker.py": "around a task: its error is raised at the caller",
-    "vlm_engine/cluster/remote_store.py": "around a call: its error is raised on the worker",
 }
 
 

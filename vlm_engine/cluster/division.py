@@ -50,6 +50,11 @@ class Division:
         self._parts: dict[Name, _Portion] = {}  # in the order of their turns
 
     @property
+    def is_empty(self) -> bool:
+        """True when no engine is left."""
+        return not self._parts
+
+    @property
     def is_short(self) -> bool:
         """True while an engine that wants a slot has none."""
         return any(part.wanted and not part.allowed for part in self._parts.values())

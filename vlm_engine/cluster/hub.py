@@ -110,9 +110,11 @@ class Hub(SchedulerPlugin):
             asyncio.get_running_loop().call_later(_LINGERS_S, self._forget, owner)
 
     def _forget(self, owner: str) -> None:
-        for name, division in self._divisions.items():
+        for name, division in list(self._divisions.items()):
             division.remove(owner)
             self._divide(name)
+            if division.is_empty:
+                del self._divisions[name]
 
     def _divide(self, name: str) -> None:
         for (worker, run), allowance in self._divisions[name].changes().items():

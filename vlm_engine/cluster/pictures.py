@@ -9,12 +9,14 @@ from typing import Any
 
 from vlm_engine.cluster.outcome import ImageOutput
 from vlm_engine.errors import VLMEngineError
+from vlm_engine.files import InMemoryFile
 from vlm_engine.tagging.requests import ImageRequest
 from vlm_engine.tasks import resolve
 
 AT_ONCE = 8
 """Pictures in one task, at most."""
 _GATHERED_S = 0.02
+_MOST_BYTES = 4_000_000  # of pictures that are no files: they travel
 
 Picture = tuple[ImageRequest, str, Mapping[str, object]]
 """A picture, its pipeline, and the values of the call that the pipeline may take."""
@@ -38,7 +40,8 @@ class PictureTasks:
         loop = asyncio.get_running_loop()
         result: asyncio.Future[ImageOutput] = loop.create_future()
         self._waiting.append((picture, result))
-        if len(self._waiting) >= AT_ONCE:
+        size = sum(len(_content(waiting.source)) for (waiting, *_), _ in self._waiting)
+        if len(self._waiting) >= AT_ONCE or size > _MOST_BYTES:
             self._start()
         elif self._timer is None:
             self._timer = loop.call_later(_GATHERED_S, self._start)
@@ -69,3 +72,9 @@ class PictureTasks:
         outcomes = task.result() if error is None else [error] * len(results)
         for result, outcome in zip(results, outcomes, strict=True):
             resolve(result, outcome)
+
+
+def _content(source: object) -> bytes:
+    """Return the bytes that travel with a picture."""
+    content = source.content if isinstance(source, InMemoryFile) else source
+    return content if isinstance(content, bytes) else b""

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from itertools import count
+from types import MappingProxyType
 from typing import Any
 
 from distributed import Client, KilledWorker, LocalCluster, Security
@@ -18,7 +19,7 @@ from vlm_engine.cluster.pictures import Picture, PictureTasks
 from vlm_engine.cluster.places import Places
 from vlm_engine.cluster.remote_store import Call, StoreCalls
 from vlm_engine.cluster.roster import INSTALL, Roster
-from vlm_engine.cluster.worker import plugin_name, tag_images, tag_video
+from vlm_engine.cluster.worker import plugin_name, tag_image, tag_images, tag_video
 from vlm_engine.config.cluster import ClusterConfig
 from vlm_engine.config.models import EngineConfig
 from vlm_engine.errors import (
@@ -38,6 +39,7 @@ _CONNECT_S, _JOIN_S, _REJOIN_S = 10.0, 60.0, 300.0
 _LOCAL_THREADS = 4
 _ELSEWHERE = (MediaNotFoundError, MediaOutOfReachError, NoEndpointError)
 """Errors that another worker may not have."""
+_NOTHING: Mapping[str, VLMEngineError] = MappingProxyType({})
 
 
 class Session:
@@ -64,6 +66,7 @@ class Session:
         self._pictures = PictureTasks(self._tag_pictures)
         self._numbers = count(1)
         self._on_progress: dict[int, Callable[[Progress], None]] = {}
+        self._unable: set[str] = set()
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Session:
@@ -76,6 +79,7 @@ class Session:
             stack.push_async_callback(self._roster.aclose)
             stack.push_async_callback(self._pictures.aclose)
             listening = asyncio.create_task(self._listen())
+            listening.add_done_callback(self._end_listening)
             stack.push_async_callback(_cancelled, listening)
             await self._wait_for_workers()
             self._stack = stack.pop_all()
@@ -165,13 +169,14 @@ class Session:
         """Answer the workers' store calls, and follow which workers there are."""
         ask = getattr(self._client.scheduler, hub.NEXT)
         replies: list[Call] = []
-        try:
-            while True:
-                news = await ask(client=self._client.id, run=self._run, replies=replies)
-                self._roster.update(news["workers"])
-                replies = await asyncio.to_thread(self._calls.replies_to, news["calls"])
-        except (OSError, TimeoutError) as error:  # Dask's errors of connections are OSErrors
-            self._break_off(f"the scheduler has gone ({error})")
+        while True:
+            news = await ask(client=self._client.id, run=self._run, replies=replies)
+            self._roster.update(news["workers"])
+            replies = await asyncio.to_thread(self._calls.replies_to, news["calls"])
+
+    def _end_listening(self, listening: asyncio.Task[None]) -> None:
+        if not listening.cancelled():
+            self._break_off(f"its scheduler has gone ({listening.exception()})")
 
     def _take_change(self) -> None:
         """Go on with what workers that have joined can do; end where none is left for long."""
@@ -224,7 +229,26 @@ class Session:
         self, pictures: Sequence[Picture]
     ) -> Sequence[ImageOutput | VLMEngineError]:
         async with self._places.at(0):
-            return await self._on_some_worker("pictures", 0, tag_images, list(pictures))
+            outcome = await self._outcome("pictures", 0, None, tag_images, list(pictures))
+            found = outcome.result or [outcome.error or WorkerLostError()] * len(pictures)
+            return await asyncio.gather(
+                *(
+                    self._picture_again(picture, one, outcome.worker)
+                    for picture, one in zip(pictures, found, strict=True)
+                )
+            )
+
+    async def _picture_again(
+        self, picture: Picture, found: ImageOutput | VLMEngineError, worker: str
+    ) -> ImageOutput | VLMEngineError:
+        """Return what was found, or what another worker finds if this one could not."""
+        if not isinstance(found, _ELSEWHERE):
+            return found
+        try:
+            name = str(picture[0].source)
+            return await self._on_some_worker(name, 0, tag_image, *picture, failed={worker: found})
+        except VLMEngineError as error:
+            return error
 
     async def _on_some_worker(
         self,
@@ -232,21 +256,37 @@ class Session:
         priority: int,
         function: Callable[..., Coroutine[Any, Any, Outcome[T]]],
         *values: object,
+        failed: Mapping[str, VLMEngineError] = _NOTHING,
     ) -> T:
-        """Return a task's result; where one worker cannot do it, that of another worker."""
-        ready = self._roster.ready
-        failed: dict[str, VLMEngineError] = {}
+        """Return a task's result; where one worker cannot do it, that of another worker.
+
+        ``failed``: the errors of workers that could not.
+        """
+        failed = dict(failed)
         while True:
-            workers = [address for address in ready if address not in failed] if failed else None
-            outcome: Outcome[T] = await self._outcome(label, priority, workers, function, *values)
-            self.states[outcome.worker] = outcome.state
-            self.comparisons = outcome.state.comparisons or self.comparisons
+            others = [address for address in self._roster.ready if address not in failed]
+            if failed:
+                *_, error = failed.values()
+                if isinstance(error, NoEndpointError):
+                    others = [address for address in others if address not in self._unable]
+                if not others or not isinstance(error, _ELSEWHERE):
+                    raise self._final_error(label, failed)
+            outcome: Outcome[T] = await self._outcome(
+                label, priority, others if failed else None, function, *values
+            )
             if outcome.error is None:
                 result: Any = outcome.result
                 return result  # type: ignore[no-any-return]
             failed[outcome.worker] = outcome.error
-            if not isinstance(outcome.error, _ELSEWHERE) or ready.keys() <= failed.keys():
-                raise self._final_error(label, failed)
+
+    def _note(self, outcome: Outcome[T]) -> None:
+        """Note what a worker knows, and whether its endpoints answer."""
+        self.states[outcome.worker] = outcome.state
+        self.comparisons = outcome.state.comparisons or self.comparisons
+        if isinstance(outcome.error, NoEndpointError):
+            self._unable.add(outcome.worker)
+        else:
+            self._unable.discard(outcome.worker)
 
     def _final_error(self, label: str, failed: Mapping[str, VLMEngineError]) -> VLMEngineError:
         """Return the error of a task that no worker could do."""
@@ -290,6 +330,7 @@ class Session:
                 self._break_off("it has dropped a task")
                 self._end.result()
             outcome: Outcome[T] = result.result()
+            self._note(outcome)
             return outcome
         except KilledWorker as error:
             raise WorkerLostError(

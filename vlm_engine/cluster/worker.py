@@ -170,6 +170,16 @@ async def tag_video(
     return await plugin.outcome(key, lambda engine: engine.run_video(request, pipeline, **values))
 
 
+async def tag_image(
+    run: str, key: str, request: ImageRequest, pipeline: str, values: Mapping[str, Any]
+) -> Outcome[ImageOutput]:
+    """Tag one picture."""
+    plugin = _plugin(run)
+    return await plugin.outcome(
+        key, lambda engine: engine.run_image(plugin.here(request), pipeline, **values)
+    )
+
+
 async def tag_images(
     run: str, key: str, requests: Sequence[tuple[ImageRequest, str, Mapping[str, Any]]]
 ) -> Outcome[list[ImageOutput | VLMEngineError]]:
