@@ -398,9 +398,12 @@ class VLMEngine:
 
     # Opening.
 
-    async def _open(self) -> _Opened:
+    def _check_open(self) -> None:
         if self._closed:
             raise ConfigError("the engine is closed; `await engine.initialize()` opens it again")
+
+    async def _open(self) -> _Opened:
+        self._check_open()
         if self._close_with_loop is not None and self._close_with_loop.is_closed:
             self._opened = None  # with the event loop that it was opened on
         if self._opened is None:

@@ -43,12 +43,15 @@ class ClusterEngine(VLMEngine):
 
         Raises ``ConfigError`` when no worker can be used, and ``StoreError``.
         """
+        self._closed = False
         await self._connected()
 
     async def aclose(self) -> None:
         """Cancel what is in flight and close everything. Harmless when repeated."""
-        self._session = None
-        await self._session_stack.aclose()
+        self._closed = True
+        async with self._connecting:
+            self._session = None
+            await self._session_stack.aclose()
         await super().aclose()
 
     async def run_video(
@@ -91,6 +94,7 @@ class ClusterEngine(VLMEngine):
 
     async def _connected(self) -> Session:
         async with self._connecting:
+            self._check_open()
             if self._session is None:
                 cluster = self._settings.cluster
                 if cluster is None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import AsyncExitStack
 from itertools import count
 from types import MappingProxyType
@@ -86,6 +87,7 @@ class Session:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._end_with(RuntimeError("the engine was closed"))
         if self._timer is not None:
             self._timer.cancel()
         await self._stack.aclose()
@@ -194,9 +196,13 @@ class Session:
         self._break_off(f"it has had no worker for {_REJOIN_S:.0f} s: {reasons}")
 
     def _break_off(self, reason: str) -> None:
+        cause = UnreachableError(reason, endpoint=f"cluster {self._cluster.address}")
+        self._end_with(NoEndpointError("The cluster cannot be used any more", [cause]))
+
+    def _end_with(self, error: Exception) -> None:
+        """Let all that waits fail with this error."""
         if not self._end.done():
-            cause = UnreachableError(reason, endpoint=f"cluster {self._cluster.address}")
-            self._end.set_exception(NoEndpointError("The cluster cannot be used any more", [cause]))
+            self._end.set_exception(error)
             self._end.exception()  # perhaps nothing waits for it
 
     # Tasks.
@@ -326,12 +332,13 @@ class Session:
             await asyncio.wait((result, self._end), return_when=asyncio.FIRST_COMPLETED)
             if not result.done():
                 self._end.result()
-            if result.cancelled():
-                self._break_off("it has dropped a task")
-                self._end.result()
             outcome: Outcome[T] = result.result()
             self._note(outcome)
             return outcome
+        except CancelledError:
+            self._break_off("it has dropped a task")
+            self._end.result()
+            raise
         except KilledWorker as error:
             raise WorkerLostError(
                 f"{label}: {error.allowed_failures + 1} workers were lost while they worked on "

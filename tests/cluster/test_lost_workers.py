@@ -1,0 +1,54 @@
+"""Workers that are killed or paused: results as those of one process, and hardly a question more."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+
+import pytest
+
+from tests.cluster.clusters import as_json, soon, tagging
+from vlm_engine.testing import Behaviour
+
+SLOTS = 8
+SHARE = 3
+"""Slots of one worker of three, at most."""
+
+
+@pytest.mark.parametrize("pause_s", [4.0, pytest.param(20.0, marks=pytest.mark.thorough)])
+async def test_a_killed_and_a_paused_worker_change_no_result(start, videos, alone, store, pause_s):
+    there = start("w1", "w2", "w3")
+    async with tagging(there, Behaviour(slots=SLOTS, latency_s=0.1), store) as (engine, vlm):
+        work = asyncio.gather(*map(engine.process_video, videos))
+        await soon(lambda: vlm.counters.answered >= alone.questions // 3)
+        there.send("w2", signal.SIGSTOP)
+        there.kill("w1")
+        await asyncio.sleep(pause_s)
+        there.send("w2", signal.SIGCONT)
+        results = await work
+    assert [*map(as_json, results)] == alone.results
+    assert 0 < vlm.counters.failed["abandoned"] <= SHARE
+    assert vlm.counters.requests <= alone.questions + SHARE
+    assert vlm.counters.in_flight_max <= SLOTS
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("seed", range(5))
+async def test_workers_that_come_and_go_change_no_result(start, videos, alone, store, seed):
+    rng, kills = random.Random(seed), 0
+    names = ["w0", "w1", "w2"]
+    there = start(*names)
+    async with tagging(there, Behaviour(slots=SLOTS, latency_s=0.2), store) as (engine, vlm):
+        work = asyncio.gather(*map(engine.process_video, videos))
+        while not work.done() and kills < 8:
+            await asyncio.sleep(rng.uniform(0.3, 2))
+            name = rng.choice(names)
+            names[names.index(name)] = f"w{3 + kills}"
+            rng.choice([there.kill, there.leave])(name)
+            there.join(f"w{3 + kills}")
+            kills += 1
+        results = await work
+    assert [*map(as_json, results)] == alone.results
+    assert vlm.counters.requests <= alone.questions + kills * SLOTS
+    assert vlm.counters.in_flight_max <= SLOTS
