@@ -103,14 +103,14 @@ async def test_all_open_videos_make_progress(videos):
 
     per_cent = dict.fromkeys(range(SLOTS + AHEAD), 0)
     async with (
-        SandboxVLM(Behaviour(slots=SLOTS, latency_s=0.01)) as vlm,
+        SandboxVLM(Behaviour(slots=SLOTS, latency_s=0.04)) as vlm,
         VLMEngine(settings(vlm)) as engine,
     ):
 
         async def tag(number: int) -> None:
             def progress(percent: int) -> None:
                 if percent == 100 and max(per_cent.values()) < 100:
-                    assert min(per_cent.values()) > 20, per_cent
+                    assert min(per_cent.values()) > 5, per_cent
                 per_cent[number] = percent
 
             await engine.process_video(videos[number], progress_callback=progress)
