@@ -119,7 +119,6 @@ export const texts = {
   frames: "Frames that were asked",
   yes: "yes",
   no: "no",
-  notRead: "cannot be read",
   also: "Also asked in these frames: ",
   timeline: "Timeline of the found tags. j and k select a moment.",
   legend: { marker: "marker in Stash", below: "below the threshold", wrong: "called wrong or removed", gap: "not read" },
