@@ -17,6 +17,7 @@ from vlm_engine.config.models import EndpointConfig, EngineConfig, ModelConfig
 from vlm_engine.engine import VLMEngine, opened_store
 from vlm_engine.errors import ConfigError, MediaOutOfReachError
 from vlm_engine.tagging.requests import ImageRequest, VideoRequest
+from vlm_engine.tasks import CloseWithLoop
 from vlm_engine.types import EndpointStats, StyleComparison, VideoResult
 
 
@@ -35,7 +36,7 @@ class ClusterEngine(VLMEngine):
         super().__init__(config)
         self._settings = config
         self._session: Session | None = None
-        self._session_stack = AsyncExitStack()
+        self._closing: CloseWithLoop | None = None
         self._connecting = asyncio.Lock()
 
     async def initialize(self) -> None:
@@ -51,7 +52,8 @@ class ClusterEngine(VLMEngine):
         self._closed = True
         async with self._connecting:
             self._session = None
-            await self._session_stack.aclose()
+            if self._closing is not None:
+                await self._closing.close()
         await super().aclose()
 
     async def run_video(
@@ -95,18 +97,24 @@ class ClusterEngine(VLMEngine):
     async def _connected(self) -> Session:
         async with self._connecting:
             self._check_open()
+            if self._closing is not None and self._closing.is_closed:
+                self._session = None  # with the event loop that it was opened on
             if self._session is None:
-                cluster = self._settings.cluster
-                if cluster is None:
-                    raise ConfigError("cluster: set the address of a scheduler: tcp://host:8786")
-                async with AsyncExitStack() as stack:
-                    store = await asyncio.to_thread(opened_store, self._settings)
-                    stack.push_async_callback(asyncio.to_thread, store.close)
-                    config = for_workers(self._settings)
-                    session = Session(config, cluster, store)
-                    self._session = await stack.enter_async_context(session)
-                    self._session_stack = stack.pop_all()
+                self._session = await self._connect()
             return self._session
+
+    async def _connect(self) -> Session:
+        cluster = self._settings.cluster
+        if cluster is None:
+            raise ConfigError("cluster: set the address of a scheduler, like tcp://host:8786")
+        async with AsyncExitStack() as stack:
+            store = await asyncio.to_thread(opened_store, self._settings)
+            stack.push_async_callback(asyncio.to_thread, store.close)
+            session = Session(for_workers(self._settings), cluster, store)
+            await stack.enter_async_context(session)
+            self._closing = CloseWithLoop(self, stack.pop_all())
+            await self._closing.start()
+        return session
 
 
 def for_workers(config: EngineConfig) -> EngineConfig:
