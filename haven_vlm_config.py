@@ -178,7 +178,8 @@ STASH_TAGS: list[Any] = []
 # True: leave out those of STASH_TAGS that have Ignore auto tag in Stash.
 RESPECT_IGNORE_AUTO_TAG = False
 
-# Number of scenes to tag at once. Images: always as many as the endpoints take.
+# Number of scenes to tag at once. Images: always as many as the endpoints take. With CLUSTER: the
+# most scenes at once, if it is set; otherwise as many as the cluster takes.
 CONCURRENT_TASK_LIMIT = 2
 
 # Stash runs one job at a time. After this many minutes a task lets the waiting jobs run first: it

@@ -62,7 +62,7 @@ if _refusal:
     sys.exit(1)
 
 try:
-    from haven.tasks.entry import main, run_for_stash
+    from haven.tasks.entry import main, prepare_worker, run_for_stash
 except (ImportError, SyntaxError):
     # Stash is replacing the files one by one. A page gets the message if the exit code is 0.
     if len(sys.argv) > 1 or __name__ != "__main__":
@@ -80,3 +80,5 @@ __all__ = ["main", "run_for_stash"]
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
+if __name__ == "__mp_main__":  # a worker on this machine for the time of a run (CLUSTER: local:2)
+    prepare_worker()

@@ -37,9 +37,9 @@ from vlm_engine import (
     StyleComparison,
     VideoFile,
     VideoResult,
-    VLMEngine,
     ZipEntry,
     map_path,
+    open_engine,
 )
 
 _log = logging.getLogger(__name__)
@@ -80,12 +80,14 @@ class Tagger:
     """Tagger of video and picture files, any number at once. Use it in ``async with``.
 
     It raises what the engine raises: ``NoEndpointError`` ends a batch, everything else concerns
-    one file.
+    one file. Paths are mapped to those of this machine; those of a cluster's workers follow from
+    them (``paths`` of the cluster).
     """
 
     def __init__(self, settings: Settings, store_path: Path | None) -> None:
         self._settings = settings
-        self._engine = VLMEngine(engine_config(settings, store_path))
+        self._engine = open_engine(engine_config(settings, store_path))
+        self._looks_here = settings.engine.cluster is None
         self._readers = Readers(_SIZES_AT_ONCE, settings.engine.video.stall_s)
         self._contents = ResizableSemaphore(lambda: self._engine.slots)
         self._logged_unreadable = False
@@ -100,8 +102,17 @@ class Tagger:
 
     @property
     def slots(self) -> int:
-        """The number of questions that the endpoints take at once, as far as is known now."""
+        """The number of questions that the endpoints take at once, or of images that a cluster
+        takes, as far as is known now.
+        """
         return self._engine.slots
+
+    @property
+    def videos_at_once(self) -> int | None:
+        """The number of videos that a cluster takes at once, as far as is known now; None without
+        a cluster.
+        """
+        return self._engine.videos_at_once
 
     async def tag_video(
         self,
@@ -122,7 +133,8 @@ class Tagger:
         whatever the fingerprint.
         ``vr``: its frames hold more than the view ahead; only that view is used.
         ``least_effort``: the effort of the search if the settings have less.
-        ``source``: what to read if the file cannot be read here.
+        ``source``: what to read if the file cannot be read here. The workers of a cluster read
+        files only.
         """
         here = map_path(path, self._settings.path_mutation)
         try:
@@ -132,6 +144,8 @@ class Tagger:
                 oshash = ""
             return await self._tag_video(here, oshash, on_progress, least_effort, vr=vr)
         except (MediaNotFoundError, MediaOutOfReachError) as error:
+            if not self._looks_here:
+                raise  # it says of each worker why
             message = str(error)
             if isinstance(error, MediaNotFoundError):
                 message = await asyncio.to_thread(_not_found, path, here)
@@ -217,7 +231,9 @@ class Tagger:
         try:
             return await self._tag_image(here, fingerprint)
         except (MediaNotFoundError, MediaOutOfReachError, ArchiveError) as error:
-            explained = await asyncio.to_thread(_explained, image, here, error)
+            explained: MediaError = error  # a worker's says where it looked
+            if self._looks_here:
+                explained = await asyncio.to_thread(_explained, image, here, error)
             if fetch is None:
                 raise explained from error
         self._log_first_unreadable(explained)

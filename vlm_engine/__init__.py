@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         measurements,
     )
     from vlm_engine.checkup.values import Finding, Section, SectionKind, Severity
+    from vlm_engine.cluster import open_engine
     from vlm_engine.config.base import SettingsGroup, clean_name, placed
     from vlm_engine.config.by_name import (
         default_of,
@@ -171,6 +172,7 @@ __all__ = [
     "measurements",
     "media_errors",
     "offered_models",
+    "open_engine",
     "parse",
     "parse_setting",
     "parse_yaml",
@@ -202,6 +204,7 @@ _IMPORTED_ON_USE = (
     "checkup.setup",
     "checkup.endpoint",
     "engine",
+    "cluster",
     "checkup.frames_section",
     "checkup.frames",
     "video.read_frames",

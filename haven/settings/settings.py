@@ -186,6 +186,12 @@ class Settings(Options):
         is_mixed = not is_constant(places[0])
         return " and ".join(places if is_mixed or len(places) == 1 else places[1:])
 
+    @property
+    def scene_limit(self) -> int | None:
+        """The number of scenes to tag at once, if the user has set it."""
+        is_set = not is_constant(self.origins["CONCURRENT_TASK_LIMIT"])
+        return self.concurrent_task_limit if is_set else None
+
     def fingerprint(self) -> str:
         """Return a short text that differs if the settings differ. It reveals no keys."""
         return hashlib.sha256(repr(self).encode()).hexdigest()[:16]

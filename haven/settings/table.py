@@ -388,7 +388,8 @@ class Options(SettingsGroup):
     """True: leave out those of STASH_TAGS that have Ignore auto tag in Stash."""
 
     concurrent_task_limit: int = Field(2, ge=1, le=64)
-    """Number of scenes to tag at once. Images: always as many as the endpoints take."""
+    """Number of scenes to tag at once. Images: always as many as the endpoints take. With
+    CLUSTER: the most scenes at once, if it is set; otherwise as many as the cluster takes."""
 
     time_slice: float = Field(0, ge=0, le=100_000)
     """Stash runs one job at a time. After this many minutes a task lets the waiting jobs run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from abc import ABC, abstractmethod
@@ -24,6 +25,8 @@ from haven.tasks.messages import title_of
 from vlm_engine import ImageResult, ImageTagInfo, VideoResult, VideoTagInfo
 
 _log = logging.getLogger(__name__)
+_LOOK_AGAIN_S = 1.0
+"""How soon a batch takes more items at once when it may: a worker may join at any time."""
 
 ItemT = TypeVar("ItemT", Scene, Image)
 ResultT = TypeVar("ResultT", VideoResult, ImageResult)
@@ -244,7 +247,9 @@ class Batch(Generic[ItemT, ResultT]):
             self._looking >= handler.at_once() or self._under_way >= handler.under_way()
         ):
             self._has_room.clear()
-            await self._has_room.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_AGAIN_S):
+                    await self._has_room.wait()
         return not self._time_slice.is_over
 
     def _finish_gone(self, item_id: str) -> None:

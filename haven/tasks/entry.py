@@ -106,6 +106,16 @@ def run_for_stash(sent: bytes) -> int:
     return 1 if error else 0
 
 
+def prepare_worker() -> None:
+    """Prepare a process that looks at media for a task, and imports the task's main module.
+
+    Standard output stays the task's, for its one JSON object. What the engine logs comes by way of
+    the task; what libraries log there is dropped: as plain text it would look like faults.
+    """
+    os.dup2(2, 1)
+    logging.basicConfig(handlers=[logging.NullHandler()])
+
+
 def _outcome(sent: bytes, log: StashLogHandler) -> tuple[object, str | None]:
     """Return (end line or reply to a page, None) or (None, error)."""
     try:

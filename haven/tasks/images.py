@@ -81,8 +81,9 @@ class ImageHandler(ItemHandler[Image, ImageResult]):
 
     @property
     def pace(self) -> str:
-        """As many as the endpoints take."""
-        return "as many at a time as the endpoints take"
+        """As many as the endpoints take, or the cluster."""
+        takes = "the endpoints take" if self._tagger.videos_at_once is None else "the cluster takes"
+        return f"as many at a time as {takes}"
 
     def at_once(self) -> int:
         """Return enough that no slot waits for a picture to be read or an answer to be stored."""

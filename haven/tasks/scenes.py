@@ -36,11 +36,18 @@ class SceneHandler(ItemHandler[Scene, VideoResult]):
     @property
     def pace(self) -> str:
         """``2 at a time``."""
-        return f"{self.at_once()} at a time"
+        if self._tagger.videos_at_once is None:
+            return f"{self.at_once()} at a time"
+        limit = self.context.settings.scene_limit
+        most = f", at most {limit}" if limit else ""
+        return f"as many at a time as the cluster takes{most}"
 
     def at_once(self) -> int:
-        """Return what the user set."""
-        return self.context.settings.concurrent_task_limit
+        """Return what the user set; with a cluster, what it takes, up to a limit that is set."""
+        takes, settings = self._tagger.videos_at_once, self.context.settings
+        if takes is None:
+            return settings.concurrent_task_limit
+        return max(1, min(takes, settings.scene_limit or takes))
 
     async def read(self, ids: Sequence[str]) -> Sequence[Scene]:
         """Return the scenes, and tell the progress how long they are."""

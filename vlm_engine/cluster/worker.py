@@ -229,5 +229,5 @@ class _LogToCaller(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if _run.get() in ("", self._link.run):
-            message = f"{self._worker}: {record.getMessage()}"
+            message = f"worker {self._worker}: {record.getMessage()}"
             self._link.tell("log", record.name, record.levelno, message)

@@ -1,0 +1,73 @@
+"""Runs whose videos and images the workers of a cluster look at."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from tests.end_to_end.conftest import content, present, texts, wait_for
+
+ROOT = Path(__file__).resolve().parents[2]
+STEADY = {"FRAMES_COMPARED": 0, "VIDEO_LEARN_COSTS": False}
+"""Settings with which a search asks the same in every run."""
+
+
+def workers_of(pid: int) -> list[psutil.Process]:
+    """Return the processes that look at media for a task."""
+    children = psutil.Process(pid).children(recursive=True)
+    return [one for one in children if "spawn_main" in " ".join(one.cmdline())]
+
+
+def test_a_cluster_finds_what_one_machine_finds(elsewhere, pictures):
+    found = []
+    for number, settings in enumerate(({}, {"CLUSTER": "local:2"})):
+        theatre = elsewhere()
+        theatre.installed = 10 * number
+        theatre.install(**settings, **STEADY, IMAGE_FROM_STASH=False)
+        scenes = theatre.queue(0)
+        images = theatre.add(*pictures[:4], *pictures[-4:])
+        lost, path = theatre.lose()
+        job = theatre.run("Tag What Is New")
+        assert job.error is None
+        assert set(theatre.state(scenes[0]).tags) == {*present(theatre.videos[0]), "VLM_Tagged"}
+        assert "VLM_Errored" in theatre.state(lost).tags
+        tags = theatre.image_tags()
+        assert all(set(tags[image]) >= one.tags for image, one in images.items())
+        found.append((content(theatre.state(scenes[0])), tags))
+    assert found[0] == found[1]
+    (error,) = job.texts("error")
+    assert f"{path}: no worker of the cluster can read it: worker " in error
+    assert job.texts("warning") == []
+    assert "2 scenes, as many at a time as the cluster takes." in texts(job, "info")
+    assert "8 images, as many at a time as the cluster takes." in texts(job, "info")
+
+
+def test_local_workers_end_with_a_task_that_is_killed(theatre):
+    vlm = theatre.install(CLUSTER="local:2", CONCURRENT_TASK_LIMIT=1)
+    vlm.behaviour.latency_s = 0.5
+    theatre.queue(0, 1)
+    job = theatre.stash.run_task("Tag Videos", {})
+    wait_for(lambda: vlm.counters.answered > 1)
+    workers = workers_of(job.pid)
+    assert len(workers) == 2
+    job.stop()
+    job.wait()
+    _, left = psutil.wait_procs(workers, timeout=20)
+    assert not left
+    assert "2 scenes queued, as many at a time as the cluster takes, at most 1." in texts(
+        job, "info"
+    )
+
+
+def test_a_worker_leaves_standard_output_to_its_task():
+    code = (
+        "import logging, runpy; runpy.run_path('haven_vlm_connector.py', run_name='__mp_main__');"
+        "print('of a library'); logging.getLogger('distributed').error('lost')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("", "of a library\n")
