@@ -16,9 +16,10 @@ from vlm_engine.cluster.session import Session
 from vlm_engine.config.models import EndpointConfig, EngineConfig, ModelConfig
 from vlm_engine.engine import VLMEngine, opened_store
 from vlm_engine.errors import ConfigError, MediaOutOfReachError
+from vlm_engine.paths import PathKind, place_of
 from vlm_engine.tagging.requests import ImageRequest, VideoRequest
 from vlm_engine.tasks import CloseWithLoop
-from vlm_engine.types import EndpointStats, StyleComparison, VideoResult
+from vlm_engine.types import EndpointStats, StyleComparison, VideoResult, ZipEntry
 
 
 class ClusterEngine(VLMEngine):
@@ -62,7 +63,7 @@ class ClusterEngine(VLMEngine):
         """Return what a worker gives for this video. See ``VLMEngine``."""
         session = await self._connected()
         path = _path_of(request.source)
-        sent = replace(request, source=path, on_progress=None)
+        sent = replace(request, source=_from_root(path), on_progress=None)
         size = await asyncio.to_thread(_size_of, path)
         found = await session.tag_video(sent, size, request.on_progress, pipeline_name, values)
         if isinstance(found, VideoResult):
@@ -74,7 +75,13 @@ class ClusterEngine(VLMEngine):
     ) -> ImageOutput:
         """Return what a worker gives for this picture. See ``VLMEngine``."""
         session = await self._connected()
-        return await session.tag_image((request, pipeline_name, values))
+        source = request.source
+        if isinstance(source, ZipEntry):
+            source = replace(source, zip_path=_from_root(source.zip_path))
+        elif isinstance(source, str | Path):
+            source = _from_root(str(source))
+        sent = replace(request, source=source)
+        return await session.tag_image((sent, pipeline_name, values))
 
     @property
     def slots(self) -> int:
@@ -150,6 +157,12 @@ def _path_of(source: object) -> str:
         f"{getattr(source, 'name', source)}: the workers of a cluster read files only, and this "
         "is none: give them a path to it"
     )
+
+
+def _from_root(path: str) -> str:
+    """Return the path from the root: a worker stands in another folder."""
+    is_relative = place_of(path).kind is PathKind.RELATIVE
+    return os.path.abspath(path) if is_relative else path  # noqa: PTH100  (Path follows links)
 
 
 def _size_of(path: str) -> int:

@@ -12,9 +12,10 @@ from itertools import count
 from types import MappingProxyType
 from typing import Any
 
-from distributed import Client, KilledWorker, LocalCluster, Security
+from distributed import Client, KilledWorker, Security
 
 from vlm_engine.cluster import hub
+from vlm_engine.cluster.local import local_cluster
 from vlm_engine.cluster.outcome import ImageOutput, Outcome, T, VideoOutput, WorkerState
 from vlm_engine.cluster.pictures import Picture, PictureTasks
 from vlm_engine.cluster.places import Places
@@ -37,7 +38,6 @@ from vlm_engine.tagging.requests import VideoRequest
 from vlm_engine.types import Progress, StyleComparison
 
 _CONNECT_S, _JOIN_S, _REJOIN_S = 10.0, 60.0, 300.0
-_LOCAL_THREADS = 4
 _ELSEWHERE = (MediaNotFoundError, MediaOutOfReachError, NoEndpointError)
 """Errors that another worker may not have."""
 _NOTHING: Mapping[str, VLMEngineError] = MappingProxyType({})
@@ -105,32 +105,21 @@ class Session:
     # Opening.
 
     async def _connect(self, stack: AsyncExitStack) -> Client:
-        cluster = self._cluster
+        cluster, address = self._cluster, self._cluster.address
+        security = _security(cluster)
         try:
-            if not cluster.local_workers:
-                return await stack.enter_async_context(
-                    Client(  # type: ignore[no-untyped-call]
-                        cluster.address,
-                        asynchronous=True,
-                        set_as_default=False,
-                        security=_security(cluster),
-                        timeout=_CONNECT_S,
-                    )
-                )
-            local = await stack.enter_async_context(
-                LocalCluster(  # type: ignore[no-untyped-call]
-                    n_workers=cluster.local_workers,
-                    threads_per_worker=_LOCAL_THREADS,
+            if cluster.local_workers:
+                security = None
+                address = await stack.enter_async_context(local_cluster(cluster.local_workers))
+            return await stack.enter_async_context(
+                Client(  # type: ignore[no-untyped-call]
+                    address,
                     asynchronous=True,
-                    dashboard_address="127.0.0.1:0",
-                    memory_limit=0,
-                    silence_logs=logging.ERROR,
+                    set_as_default=False,
+                    security=security,
+                    timeout=_CONNECT_S,
                 )
             )
-            client = Client(  # type: ignore[no-untyped-call]
-                local, asynchronous=True, set_as_default=False
-            )
-            return await stack.enter_async_context(client)
         except (OSError, TimeoutError, ValueError) as error:
             raise ConfigError(
                 f"cluster: no scheduler answers at {cluster.address} ({error}): start one with "
@@ -153,19 +142,21 @@ class Session:
         while not roster.ready and self._loop.time() < ends_at:
             if roster.refused and roster.is_settled:
                 raise ConfigError("\n".join(f"cluster: {one}" for one in roster.refused.values()))
-            self._has_changed.clear()
-            changed = asyncio.create_task(self._has_changed.wait())
-            await asyncio.wait(
-                (changed, self._end), timeout=1.0, return_when=asyncio.FIRST_COMPLETED
-            )
-            changed.cancel()
-            if self._end.done():
-                self._end.result()
+            await self._next_change()
         if not roster.ready:
             raise ConfigError(
                 f"cluster: no worker has joined {self._cluster.address} within {_JOIN_S:.0f} s: "
                 f"start some with `dask worker {self._cluster.address}`"
             )
+
+    async def _next_change(self) -> None:
+        """Wait until the workers change, or a second. Raises why the cluster cannot be used."""
+        self._has_changed.clear()
+        changed = asyncio.create_task(self._has_changed.wait())
+        await asyncio.wait((changed, self._end), timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
+        changed.cancel()
+        if self._end.done():
+            self._end.result()
 
     async def _listen(self) -> None:
         """Answer the workers' store calls, and follow which workers there are."""
@@ -275,8 +266,13 @@ class Session:
                 *_, error = failed.values()
                 if isinstance(error, NoEndpointError):
                     others = [address for address in others if address not in self._unable]
-                if not others or not isinstance(error, _ELSEWHERE):
+                if not isinstance(error, _ELSEWHERE):
                     raise self._final_error(label, failed)
+                if not others:
+                    if self._roster.is_settled:
+                        raise self._final_error(label, failed)
+                    await self._next_change()  # another worker is joining
+                    continue
             outcome: Outcome[T] = await self._outcome(
                 label, priority, others if failed else None, function, *values
             )

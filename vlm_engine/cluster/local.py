@@ -1,0 +1,53 @@
+"""A cluster on this machine, for the time of a run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from multiprocessing import resource_tracker
+
+from distributed import LocalCluster
+
+_THREADS = 4
+
+
+@asynccontextmanager
+async def local_cluster(workers: int) -> AsyncIterator[str]:
+    """Start so many worker processes, and give the address of their scheduler.
+
+    Ctrl-C in a terminal reaches every process of a program. The workers do not take it: they end
+    with the program, in order.
+    """
+    starting = asyncio.ensure_future(asyncio.to_thread(_started, workers))
+    try:
+        cluster = await asyncio.shield(starting)
+        yield str(cluster.scheduler_address)
+    finally:
+        (cluster,) = await asyncio.gather(starting)
+        await asyncio.to_thread(cluster.close)
+
+
+def _started(workers: int) -> LocalCluster:
+    """Start the cluster. Threads and processes get the signals that their parent does not take."""
+    logging.getLogger("distributed").setLevel(logging.ERROR)  # it warns of workers that end slowly
+    if not hasattr(signal, "pthread_sigmask"):
+        return _cluster(workers)
+    resource_tracker.ensure_running()  # started later, it would let the signal in again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return _cluster(workers)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _cluster(workers: int) -> LocalCluster:
+    return LocalCluster(  # type: ignore[no-untyped-call]
+        n_workers=workers,
+        threads_per_worker=_THREADS,
+        dashboard_address="127.0.0.1:0",
+        memory_limit=0,
+        silence_logs=logging.CRITICAL,
+    )
