@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 Name = tuple[str, str]
@@ -21,14 +20,18 @@ class Allowance:
     elsewhere: int = 0
 
 
-@dataclass
+@dataclass(slots=True)
 class _Portion:
-    """The part of one engine. ``holds``: the most that it may have in flight, as far as known."""
+    """The part of one engine. ``holds``: the most that it may have in flight, as far as known.
+
+    ``target``: what it should have. ``told``: what was last sent.
+    """
 
     wanted: int = 0
-    taken: int = 0
     limit: int = 0
+    target: int = 0
     allowed: int = 0
+    told: int = 0
     elsewhere: int = 0
     number: int = 0
     holds: int = 0
@@ -48,6 +51,8 @@ class Division:
 
     def __init__(self) -> None:
         self._parts: dict[Name, _Portion] = {}  # in the order of their turns
+        self._limit = 0
+        self._is_outdated = False  # the targets
 
     @property
     def is_empty(self) -> bool:
@@ -69,7 +74,9 @@ class Division:
         ``seen``: the number of the last allowance that it got.
         """
         part = self._parts.setdefault(engine, _Portion())
-        part.wanted, part.taken, part.limit = wanted, taken, limit
+        if (part.wanted, part.limit) != (wanted, limit):
+            part.wanted, part.limit = wanted, limit
+            self._is_outdated = True
         if seen == part.number:
             part.holds = max(part.allowed, taken)
 
@@ -77,6 +84,7 @@ class Division:
         """Remove the engines of a worker or of a run. They must have nothing in flight any more."""
         for engine in [engine for engine in self._parts if owner in engine]:
             del self._parts[engine]
+            self._is_outdated = True
 
     def rotate(self) -> None:
         """Let engines without a slot come before those that have one, if there are too few."""
@@ -84,6 +92,7 @@ class Division:
         if self.is_short:
             for engine in [engine for engine, part in parts.items() if part.allowed]:
                 parts[engine] = parts.pop(engine)
+                self._is_outdated = True
 
     def changes(self) -> dict[Name, Allowance]:
         """Return the allowances that have changed, by engine. Each must be sent.
@@ -91,43 +100,44 @@ class Division:
         That only what others have has changed is told where it makes a difference to the price of
         a question.
         """
-        targets = self._targets()
-        before = {engine: part.allowed for engine, part in self._parts.items()}
-        for engine, part in self._parts.items():
-            part.allowed = min(part.allowed, targets[engine])
-        free = self._limit() - sum(part.holds for part in self._parts.values())
-        for engine, part in self._parts.items():
-            # What it still holds of an earlier allowance is its own to keep.
-            reachable = part.holds + max(0, free)
-            allowed = max(part.allowed, min(targets[engine], reachable))
-            free -= max(0, allowed - part.holds)
-            part.holds = max(part.holds, allowed)
-            part.allowed = allowed
-        return dict(self._changed(before))
-
-    def _changed(self, before: dict[Name, int]) -> Iterator[tuple[Name, Allowance]]:
-        every = sum(part.allowed for part in self._parts.values())
-        for engine, part in self._parts.items():
+        if self._is_outdated:
+            self._set_targets()
+        parts = self._parts
+        free, every = self._limit, 0
+        for part in parts.values():
+            free -= part.holds
+        for part in parts.values():
+            if part.allowed >= part.target:
+                part.allowed = part.target
+            else:  # what it still holds of an earlier allowance is its own to keep
+                reachable = part.holds + max(0, free)
+                part.allowed = max(part.allowed, min(part.target, reachable))
+                free -= max(0, part.allowed - part.holds)
+                part.holds = max(part.holds, part.allowed)
+            every += part.allowed
+        changes = {}
+        for engine, part in parts.items():
             elsewhere = every - part.allowed
             is_worth_telling = abs(elsewhere - part.elsewhere) > every / 4
-            if part.allowed != before[engine] or (part.allowed and is_worth_telling):
+            if part.allowed != part.told or (part.allowed and is_worth_telling):
                 part.number += 1
-                part.elsewhere = elsewhere
-                yield engine, Allowance(part.number, part.allowed, elsewhere)
+                part.told, part.elsewhere = part.allowed, elsewhere
+                changes[engine] = Allowance(part.number, part.allowed, elsewhere)
+        return changes
 
-    def _limit(self) -> int:
-        return max((part.limit for part in self._parts.values()), default=0)
-
-    def _targets(self) -> dict[Name, int]:
-        """Return what each engine should have: slots are handed out one by one, in turns."""
-        targets = dict.fromkeys(self._parts, 0)
-        left = self._limit()
-        wanting = [engine for engine, part in self._parts.items() if part.wanted]
+    def _set_targets(self) -> None:
+        """Set what each engine should have: slots are handed out one by one, in turns."""
+        self._is_outdated = False
+        self._limit = max((part.limit for part in self._parts.values()), default=0)
+        left, wanting = self._limit, []
+        for part in self._parts.values():
+            part.target = 0
+            if part.wanted:
+                wanting.append(part)
         while left > 0 and wanting:
             each = max(1, left // len(wanting))
-            for engine in wanting[:left]:
-                more = min(each, self._parts[engine].wanted - targets[engine], left)
-                targets[engine] += more
+            for part in wanting[:left]:
+                more = min(each, part.wanted - part.target, left)
+                part.target += more
                 left -= more
-            wanting = [engine for engine in wanting if targets[engine] < self._parts[engine].wanted]
-        return targets
+            wanting = [part for part in wanting if part.target < part.wanted]
