@@ -6,13 +6,13 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import CancelledError
 from contextlib import AsyncExitStack
 from itertools import count
 from types import MappingProxyType
 from typing import Any
 
 from distributed import Client, KilledWorker, Security
+from distributed.client import FutureCancelledError
 
 from vlm_engine.cluster import hub
 from vlm_engine.cluster.local import local_cluster
@@ -21,7 +21,7 @@ from vlm_engine.cluster.pictures import Picture, PictureTasks
 from vlm_engine.cluster.places import Places
 from vlm_engine.cluster.remote_store import Call, StoreCalls
 from vlm_engine.cluster.roster import INSTALL, Roster
-from vlm_engine.cluster.worker import plugin_name, tag_image, tag_images, tag_video
+from vlm_engine.cluster.worker import tag_image, tag_images, tag_video
 from vlm_engine.config.cluster import ClusterConfig
 from vlm_engine.config.models import EngineConfig
 from vlm_engine.errors import (
@@ -321,7 +321,7 @@ class Session:
             pure=False,
             priority=priority,
             workers=workers,
-            resources={plugin_name(self._run): 1},
+            resources={hub.engine_name(self._run): 1},
         )
         result = asyncio.ensure_future(future.result())
         try:
@@ -331,8 +331,8 @@ class Session:
             outcome: Outcome[T] = result.result()
             self._note(outcome)
             return outcome
-        except CancelledError:
-            self._break_off("it has dropped a task")
+        except FutureCancelledError as error:
+            self._break_off(f"its scheduler has gone or dropped a task ({error.reason})")
             self._end.result()
             raise
         except KilledWorker as error:

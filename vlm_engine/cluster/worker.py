@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 from distributed import Worker, WorkerPlugin, get_worker
 
+from vlm_engine.cluster import hub
+from vlm_engine.cluster.hub import engine_name
 from vlm_engine.cluster.link import GONE, Link
 from vlm_engine.cluster.outcome import (
     ImageOutput,
@@ -25,7 +27,7 @@ from vlm_engine.cluster.outcome import (
 from vlm_engine.cluster.remote_store import RemoteStore
 from vlm_engine.cluster.slots import SlotShares
 from vlm_engine.config.cluster import ClusterConfig
-from vlm_engine.config.models import EngineConfig
+from vlm_engine.config.models import EngineConfig, ModelConfig
 from vlm_engine.engine import VLMEngine
 from vlm_engine.errors import StoreError, VLMEngineError
 from vlm_engine.paths import map_path
@@ -33,6 +35,7 @@ from vlm_engine.tagging.requests import ImageRequest, VideoRequest
 from vlm_engine.types import Progress, ZipEntry
 
 _PROGRESS_EVERY_S = 0.25
+_LOOK_AGAIN_S = 0.1
 _RequestT = TypeVar("_RequestT", VideoRequest, ImageRequest)
 _run = ContextVar("vlm_engine_run", default="")
 
@@ -49,23 +52,20 @@ async def open_engine(
     Returns the error if it cannot be opened.
     """
     plugin = RunPlugin(run, config, cluster, log_level)
-    await dask_worker.plugin_add(plugin=plugin, name=plugin_name(run))
+    await dask_worker.plugin_add(plugin=plugin, name=engine_name(run))
     if plugin.error is not None:
-        await dask_worker.plugin_remove(name=plugin_name(run))
+        await dask_worker.plugin_remove(name=engine_name(run))
         return plugin.error
-    await dask_worker.set_resources(**{plugin_name(run): dask_worker.state.nthreads})
+    await dask_worker.set_resources(**{engine_name(run): dask_worker.state.nthreads})
+    plugin.link.declare_ready()
     return None
-
-
-def plugin_name(run: str) -> str:
-    """Return the name of the worker plugin of a run, and of the resource that its tasks need."""
-    return f"vlm-engine {run}"
 
 
 class RunPlugin(WorkerPlugin):
     """One engine on one worker, for the tasks of one caller's run.
 
-    ``error``: why it could not be opened. Dask would log the settings with it.
+    ``error``: why it could not be opened. Dask would log the settings with it. ``link``: the
+    connection to the caller, from ``setup`` on.
     """
 
     def __init__(
@@ -85,21 +85,21 @@ class RunPlugin(WorkerPlugin):
         names = str(worker.name), worker.ip, worker.address
         self._worker = worker
         self._paths = tuple(self._cluster.paths_of(*names).items())
-        self._link = Link(worker, self._run)
-        self._link.on_close = self._close_soon
-        self._log = _LogToCaller(self._link, str(worker.name))
+        self.link = Link(worker, self._run)
+        self.link.on_close = self._close_soon
+        self._log = _LogToCaller(self.link, str(worker.name))
         logging.getLogger("vlm_engine").addHandler(self._log)
         logging.getLogger("vlm_engine").setLevel(self._log_level)
         self._engine = VLMEngine(
             for_worker(self._config, names),
-            store=RemoteStore(self._link),
-            shares=SlotShares(self._link, worker.ip),
+            store=RemoteStore(self.link),
+            shares=SlotShares(self.link, worker.ip),
         )
         self.error = await _error_or_result(self._engine.initialize())
 
     async def teardown(self, worker: Worker) -> None:
         """Cancel the tasks, and close the engine."""
-        self._link.close()
+        self.link.close()
         for task in tuple(self._tasks.values()):
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
@@ -145,15 +145,26 @@ class RunPlugin(WorkerPlugin):
             now = time.monotonic()
             if now - last_s >= _PROGRESS_EVERY_S or progress.fraction >= 1:
                 last_s = now
-                self._link.tell("progress", number, progress)
+                self.link.tell("progress", number, progress)
 
         return report
 
     def _close_soon(self) -> None:
-        self._link.close()
-        name = plugin_name(self._run)
-        if name in self._worker.plugins:  # else the worker itself is closing
-            self._closing = asyncio.ensure_future(self._worker.plugin_remove(name=name))
+        self.link.close()
+        if engine_name(self._run) in self._worker.plugins:  # else the worker itself is closing
+            self._closing = asyncio.ensure_future(self._close())
+
+    async def _close(self) -> None:
+        """Remove everything of this run from the worker."""
+        name, state = engine_name(self._run), self._worker.state
+        await self._worker.plugin_remove(name=name)
+        while any(  # noqa: ASYNC110 - Dask has no event for it
+            name in (task.resource_restrictions or ()) for task in state.tasks.values()
+        ):
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        for amounts in (state.total_resources, state.available_resources):
+            amounts.pop(name, None)
+        self._worker.batched_send({"op": hub.CLOSED, "run": self._run})
 
 
 async def tag_video(
@@ -204,7 +215,7 @@ async def _error_or_result(work: Awaitable[T]) -> T | VLMEngineError:
 
 
 def _plugin(run: str) -> RunPlugin:
-    plugin = get_worker().plugins.get(plugin_name(run))
+    plugin = get_worker().plugins.get(engine_name(run))
     if not isinstance(plugin, RunPlugin):
         raise StoreError(GONE)
     return plugin
@@ -212,10 +223,12 @@ def _plugin(run: str) -> RunPlugin:
 
 def for_worker(config: EngineConfig, names: Sequence[str]) -> EngineConfig:
     """Return the settings for the worker with these names: with the endpoints that it may ask."""
-    models = {
-        name: model.model_copy(update={"multiplexer_endpoints": model.endpoints(*names)})
-        for name, model in config.models.items()
-    }
+
+    def here(model: ModelConfig) -> ModelConfig:
+        its = (one.model_copy(update={"worker": ""}) for one in model.endpoints(*names))
+        return model.model_copy(update={"multiplexer_endpoints": tuple(its)})
+
+    models = {name: here(model) for name, model in config.models.items()}
     return config.model_copy(update={"models": models})
 
 
