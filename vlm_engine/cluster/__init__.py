@@ -39,5 +39,7 @@ def open_engine(config: EngineConfig) -> VLMEngine:
             f"cluster: it needs packages that are not installed here ({error.name or error}): "
             'install them with: pip install "vlm-engine[cluster]"'
         ) from error
-    logging.getLogger("distributed").setLevel(logging.WARNING)  # else it tells every connection
+    # It logs every connection, and losses that this package tells in words of its own.
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     return ClusterEngine(config)

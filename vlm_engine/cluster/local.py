@@ -32,7 +32,6 @@ async def local_cluster(workers: int) -> AsyncIterator[str]:
 
 def _started(workers: int) -> LocalCluster:
     """Start the cluster. Threads and processes get the signals that their parent does not take."""
-    logging.getLogger("distributed").setLevel(logging.ERROR)  # it warns of workers that end slowly
     if not hasattr(signal, "pthread_sigmask"):
         return _cluster(workers)
     resource_tracker.ensure_running()  # started later, it would let the signal in again

@@ -109,7 +109,6 @@ class Session:
         security = _security(cluster)
         try:
             if cluster.local_workers:
-                security = None
                 address = await stack.enter_async_context(local_cluster(cluster.local_workers))
             return await stack.enter_async_context(
                 Client(  # type: ignore[no-untyped-call]
@@ -123,7 +122,7 @@ class Session:
         except (OSError, TimeoutError, ValueError) as error:
             raise ConfigError(
                 f"cluster: no scheduler answers at {cluster.address} ({error}): start one with "
-                "`dask scheduler`, and check the address"
+                "`dask scheduler`, and check the address and, for tls://, the certificates"
             ) from error
 
     async def _start_hub(self) -> None:
@@ -355,15 +354,35 @@ class Session:
 
 
 def _security(cluster: ClusterConfig) -> Security | None:
-    """Return the certificates; None: as Dask's own settings say."""
-    if not (cluster.ca_file or cluster.cert_file or cluster.key_file):
+    """Return the certificates, those of Dask's own settings where none are set; None where nothing
+    is encrypted.
+
+    Raises ``ConfigError``.
+    """
+    names = {"ca_file": "tls_ca_file", "cert_file": "tls_client_cert", "key_file": "tls_client_key"}
+    files = {names[name]: file for name in names if (file := getattr(cluster, name))}
+    if cluster.local_workers:
         return None
-    return Security(  # type: ignore[no-untyped-call]
-        tls_ca_file=cluster.ca_file,
-        tls_client_cert=cluster.cert_file,
-        tls_client_key=cluster.key_file,
-        require_encryption=True,
-    )
+    if not cluster.address.startswith(("tls://", "wss://")):
+        if files:
+            raise ConfigError(
+                f"cluster: {cluster.address} does not encrypt, so its certificates are of no use: "
+                "write tls:// before the host, or leave them out"
+            )
+        return None
+    try:
+        security = Security(**files, require_encryption=True)  # type: ignore[no-untyped-call]
+        arguments = security.get_connection_args("client")  # type: ignore[no-untyped-call]
+    except OSError as error:
+        raise ConfigError(
+            f"cluster: its certificates cannot be used ({error}): ca_file, cert_file and key_file "
+            "name files in PEM form"
+        ) from error
+    if arguments["ssl_context"] is None:
+        raise ConfigError(
+            f"cluster: {cluster.address} needs certificates: set ca_file, cert_file and key_file"
+        )
+    return security
 
 
 def _take_log(name: str, level: int, message: str) -> None:

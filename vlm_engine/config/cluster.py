@@ -31,13 +31,13 @@ class ClusterConfig(SettingsGroup):
     by its name, its host or its address; `"*"` stands for every worker that is not named."""
 
     ca_file: str | None = None
-    """A PEM file of the certificates to trust. It is needed for `tls://`."""
+    """A PEM file of the certificates to trust, for `tls://`."""
 
     cert_file: str | None = None
-    """A PEM file with this machine's own certificate."""
+    """A PEM file with this machine's own certificate, for `tls://`."""
 
     key_file: str | None = None
-    """A PEM file with the key of that certificate."""
+    """A PEM file with the key of that certificate, where it is not in `cert_file`."""
 
     @model_validator(mode="before")
     @classmethod
