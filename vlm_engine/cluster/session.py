@@ -6,7 +6,8 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from itertools import count
 from types import MappingProxyType
 from typing import Any
@@ -36,6 +37,7 @@ from vlm_engine.errors import (
 from vlm_engine.store import Store
 from vlm_engine.tagging.requests import VideoRequest
 from vlm_engine.types import Progress, StyleComparison
+from vlm_engine.video import identity_of
 
 _CONNECT_S, _JOIN_S, _REJOIN_S = 10.0, 60.0, 300.0
 _ELSEWHERE = (MediaNotFoundError, MediaOutOfReachError, NoEndpointError)
@@ -211,11 +213,22 @@ class Session:
             self._on_progress[number] = on_progress
         try:
             async with self._places.at(size):
+                sent = await asyncio.to_thread(self._identified, request)
                 return await self._on_some_worker(
-                    str(request.source), size, tag_video, request, number, pipeline, dict(values)
+                    str(request.source), size, tag_video, sent, number, pipeline, dict(values)
                 )
         finally:
             self._on_progress.pop(number, None)
+
+    def _identified(self, request: VideoRequest) -> VideoRequest:
+        """Return the request with the identity that the file has here, if it is here: through
+        another mount, a worker may see another time of change.
+        """
+        if request.identity is None:
+            with suppress(VLMEngineError):  # a worker may have the file
+                identity = identity_of(request.source, stall_s=self._config.video.stall_s)
+                return replace(request, identity=identity)
+        return request
 
     async def tag_image(self, picture: Picture) -> ImageOutput:
         """Return what a worker gives for a picture."""

@@ -13,7 +13,7 @@
 - ``self_test``: the decoders that are there, and a tiny video made and read back
 """
 
-from vlm_engine.video.probe import probe
+from vlm_engine.video.probe import identity_of, probe
 from vlm_engine.video.reader import VideoReader
 
-__all__ = ["VideoReader", "probe"]
+__all__ = ["VideoReader", "identity_of", "probe"]

@@ -91,6 +91,15 @@ def probe(
         return watchdog.call(partial(_probe, video, identity, read_through_bytes))
 
 
+def identity_of(video: Video, *, stall_s: float = STALL_S) -> str:
+    """Return the name that ``probe`` gives to the content of ``video`` by itself.
+
+    Blocks, and raises, as ``probe`` does.
+    """
+    with media_errors(name_of(video)), closing(Watchdog(name_of(video), stall_s)) as watchdog:
+        return watchdog.call(lambda: _identity(video, status_of(video)))
+
+
 @dataclass(frozen=True, slots=True)
 class _Summary:
     """Summary of an index: a few thousand times, not one for every packet.
