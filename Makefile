@@ -84,10 +84,10 @@ screenshots: .venv/.ready ## pictures of the pages in a browser, in dist/screens
 	SCREENSHOTS=$(CURDIR)/dist/screenshots $(BIN)/python -m pytest -q $(if $(STASH_BINARY),tests/stash/test_pages.py tests/stash/test_install.py::test_eight_clicks_lead_to_the_first_tags,tests/end_to_end/test_first_visit.py)
 	$(if $(STASH_BINARY),$(BIN)/python -m tools.draw_pages)
 
-lock: .venv/.ready ## rewrites requirements.lock: the newest versions that requirements.txt allows, with hashes; needs Python 3.11
+lock: .venv/.ready ## rewrites the lock files: the newest versions that requirements.txt and requirements-cluster.txt allow, with hashes; needs Python 3.11
 	$(BIN)/python -m tools.lock
 
-check-wheels: .venv/.ready ## requirements.lock has wheels for every Python and platform, the index has the same, and all fit in 300 MB
+check-wheels: .venv/.ready ## the lock files have wheels for every Python and platform, the index has the same, and all fit in 300 MB
 	$(BIN)/python -m tools.check_wheels
 
 clean: ## removes what the targets above made

@@ -20,6 +20,8 @@ PARTS = (
     f"{PLUGIN_ID}.yml",
     "requirements.txt",
     "requirements.lock",
+    "requirements-cluster.txt",
+    "requirements-cluster.lock",
     "LICENSE",
     "README.md",
     "CHANGELOG.md",

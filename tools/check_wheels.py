@@ -1,5 +1,5 @@
-"""Checks that ``requirements.lock`` has a wheel for every Python and platform that the plugin runs
-on, that the package index has the same files, and how much room all of them take.
+"""Checks that the lock files have a wheel for every Python and platform that the plugin runs on,
+that the package index has the same files, and how much room all of them take.
 
 Needs the package registry. Run it by ``make check-wheels``.
 """
@@ -15,8 +15,8 @@ from pathlib import Path
 
 from packaging import tags
 
-from haven.setup.requirements import read_lock, read_requirements
-from tools.lock import LOCK, PYTHONS, REQUIREMENTS, text_of
+from haven.setup.requirements import lock_of, read_lock, read_requirements
+from tools.lock import FILES, PYTHONS, text_of
 
 MOST_MB = 300
 PLATFORMS = {
@@ -32,19 +32,19 @@ PLATFORMS = {
 
 def main() -> int:
     """Print what is wrong, and the size of an installation here; return 1 if anything is."""
-    faults = [*faults_of_lock(), *_faults_of_index()]
+    faults = [fault for file in FILES for fault in (*faults_of_lock(file), *_faults_of_index(file))]
     for fault in faults:
         _say(fault)
     return 0 if _fits() and not faults else 1
 
 
-def faults_of_lock() -> Iterator[str]:
-    """Yield what the lock file lacks, by itself and beside ``requirements.txt``."""
-    packages = {package.name: package for package in read_lock(LOCK)}
-    for requirement in read_requirements(REQUIREMENTS):
+def faults_of_lock(file: Path) -> Iterator[str]:
+    """Yield what the lock file of a requirements file lacks, by itself and beside that."""
+    packages = {package.name: package for package in read_lock(lock_of(file))}
+    for requirement in read_requirements(file):
         package = packages.get(requirement.name)
         if package is None or not requirement.allows(package.version):
-            yield f"{LOCK.name} has {package}, and {REQUIREMENTS.name} wants {requirement}"
+            yield f"{lock_of(file).name} has {package}, and {file.name} wants {requirement}"
     for python in PYTHONS:
         for platform in PLATFORMS:
             wanted = tags_of_pip(python, platform)
@@ -64,23 +64,25 @@ def tags_of_pip(python: str, platform: str) -> set[str]:
     return set(map(str, found))
 
 
-def _faults_of_index() -> Iterator[str]:
-    lock = LOCK.read_text(encoding="utf-8")
-    for package in read_lock(LOCK):
-        if text_of(package.name, package.version) not in lock:
-            yield f"{package}: the index has other wheels than {LOCK.name}"
+def _faults_of_index(file: Path) -> Iterator[str]:
+    lock = lock_of(file)
+    for package in read_lock(lock):
+        if text_of(package.name, package.version) not in lock.read_text(encoding="utf-8"):
+            yield f"{package}: the index has other wheels than {lock.name}"
 
 
 def _fits() -> bool:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--ignore-installed"]
         command += ["--disable-pip-version-check", "--only-binary", ":all:", "--target", folder]
-        run = subprocess.run([*command, "--require-hashes", "-r", str(LOCK)], check=False)
+        locks = [part for file in FILES for part in ("-r", str(lock_of(file)))]
+        run = subprocess.run([*command, "--require-hashes", *locks], check=False)
         if run.returncode:
             return False
         sizes = (path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
         size_mb = sum(sizes) / 1e6
-    _say(f"{len(read_lock(LOCK))} packages, installed: {size_mb:.0f} MB of at most {MOST_MB} MB")
+    packages = {package for file in FILES for package in read_lock(lock_of(file))}
+    _say(f"{len(packages)} packages, installed: {size_mb:.0f} MB of at most {MOST_MB} MB")
     return size_mb <= MOST_MB
 
 

@@ -1,5 +1,5 @@
-"""Writes ``requirements.lock``: one version of every package that the plugin installs, with the
-hash of each of its wheels.
+"""Writes the lock files: one version of every package that the plugin installs, with the hash of
+each of its wheels. That for a cluster has the same version of what is in both.
 
 Needs the package registry. Run it by ``make lock``.
 """
@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -20,11 +20,10 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from haven.setup.requirements import tags_of
+from haven.setup.requirements import lock_of, tags_of
 
 ROOT = Path(__file__).resolve().parent.parent
-REQUIREMENTS = ROOT / "requirements.txt"
-LOCK = ROOT / "requirements.lock"
+FILES = (ROOT / "requirements.txt", ROOT / "requirements-cluster.txt")
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 SYSTEMS = (
     {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"},
@@ -32,7 +31,7 @@ SYSTEMS = (
     {"sys_platform": "darwin", "platform_system": "Darwin", "os_name": "posix"},
 )
 _HEADER = """\
-# What the plugin installs, made by make lock from requirements.txt: one version of each package for
+# What the plugin installs, made by make lock from {}: one version of each package for
 # every Python and platform, and the hashes of its wheels in the order of their names.
 """
 _JSON = "application/vnd.pypi.simple.v1+json"
@@ -48,24 +47,27 @@ class Wheel:
 
 
 def main() -> int:
-    """Write the lock file. Return 1, and say why, where packages do not fit together."""
+    """Write the lock files. Return 1, and say why, where packages do not fit together."""
     if sys.version_info[:2] != tuple(map(int, PYTHONS[0].split("."))):
         _say(f"Run it with Python {PYTHONS[0]}: later ones take packages that it cannot.")
         return 1
-    versions = resolved()
-    parts = [text_of(name, version) for name, version in sorted(versions.items())]
-    LOCK.write_text(_HEADER + "".join(parts), encoding="utf-8")
-    _say(f"{LOCK.name}: {len(versions)} packages")
+    versions: dict[str, str] = {}
+    for file in FILES:
+        versions = resolved(file, versions)
+        parts = [text_of(name, version) for name, version in sorted(versions.items())]
+        header = _HEADER.format(file.name)
+        lock_of(file).write_text(header + "".join(parts), encoding="utf-8")
+        _say(f"{lock_of(file).name}: {len(versions)} packages")
     return 0
 
 
-def resolved() -> dict[str, str]:
-    """Return the versions that pip takes, for all Pythons and systems. Raise
-    ``CalledProcessError``.
+def resolved(file: Path, fixed: Mapping[str, str]) -> dict[str, str]:
+    """Return the versions that pip takes of what ``file`` requires, for all Pythons and systems;
+    those in ``fixed`` where it has them. Raise ``CalledProcessError``.
     """
     elsewhere: set[str] = set()
     while True:
-        packages = _report(elsewhere)
+        packages = _report(file, fixed, elsewhere)
         versions = {str(canonicalize_name(data["name"])): data["version"] for data in packages}
         more = {line for data in packages for line in _needed(data.get("requires_dist", []))}
         lacking = {
@@ -76,12 +78,14 @@ def resolved() -> dict[str, str]:
         elsewhere |= lacking
 
 
-def _report(more: Iterable[str]) -> list[dict[str, Any]]:
+def _report(file: Path, fixed: Mapping[str, str], more: Iterable[str]) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.json"
+        report, constraints = Path(folder) / "report.json", Path(folder) / "constraints.txt"
+        lines = [f"{name}=={version}\n" for name, version in fixed.items()]
+        constraints.write_text("".join(lines), encoding="utf-8")
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run"]
         command += ["--disable-pip-version-check", "--ignore-installed", "--report", str(report)]
-        command += ["--only-binary", ":all:", "-r", str(REQUIREMENTS), *more]
+        command += ["--only-binary", ":all:", "-r", str(file), *more, "-c", str(constraints)]
         subprocess.run(command, check=True)
         installed = json.loads(report.read_text(encoding="utf-8"))["install"]
     return [package["metadata"] for package in installed]

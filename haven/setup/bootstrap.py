@@ -28,12 +28,13 @@ def ensure_dependencies(
     plugin_dir: Path,
     data_dir: Path,
     *,
+    requirements: str = "requirements.txt",
     stdin: bytes | None = None,
     argv: Sequence[str] | None = None,
     may_reexecute: bool = os.name == "posix",
     may_install: bool = True,
 ) -> None:
-    """Return when every package in the plugin's ``requirements.txt`` can be imported at a good
+    """Return when every package in a requirements file of the plugin can be imported at a good
     version.
 
     Missing packages come from PythonDepManager, else from a private environment in ``data_dir``,
@@ -41,6 +42,7 @@ def ensure_dependencies(
     environment's Python, which runs the same command line again; then this does not return. On
     Windows a process cannot be replaced: there the packages are put in front of ``sys.path``.
 
+    ``requirements``: the name of that file; its lock file is beside it.
     ``stdin``: what was read from stdin; the new process reads it again.
     ``argv``: the command line without the interpreter, by default this process's.
     ``may_install``: False raises ``NotInstalledError`` where packages would have to be installed.
@@ -48,10 +50,10 @@ def ensure_dependencies(
     Raise ``SetupError`` when the packages cannot be installed; its message says why and what to
     do.
     """
-    file = plugin_dir / "requirements.txt"
+    file = plugin_dir / requirements
     wanted = read_requirements(file)
     environment = Environment.for_this_python(data_dir, file)
-    is_replaced = os.environ.get(_GUARD) == str(os.getpid())
+    is_replaced = may_reexecute and os.environ.get(_GUARD) == str(os.getpid())
     if is_replaced and environment.is_complete:  # what PYTHONPATH shows may be older
         _put_in_front([str(environment.packages)])
     missing = lacking(wanted)
@@ -77,6 +79,16 @@ def ensure_dependencies(
     missing = lacking(wanted)
     if missing:
         _report_damage(environment, missing)
+
+
+def ensure_cluster_packages(plugin_dir: Path, data_dir: Path) -> None:
+    """Return when the packages for work over a cluster can be imported. They have an environment of
+    their own, which is put in front of ``sys.path``; processes that are spawned get that, too.
+
+    Raise ``SetupError`` as ``ensure_dependencies`` does.
+    """
+    file = "requirements-cluster.txt"
+    ensure_dependencies(plugin_dir, data_dir, requirements=file, may_reexecute=False)
 
 
 def _use(

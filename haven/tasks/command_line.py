@@ -10,8 +10,11 @@ from functools import partial
 from pathlib import Path
 
 from haven.settings.settings import Settings
+from haven.setup import SetupError
+from haven.setup.bootstrap import ensure_cluster_packages
 from haven.setup.stash_log import RedactingFormatter
 from haven.tagger import engine_config
+from haven.tasks.entry import PLUGIN_DIR
 from haven.tasks.messages import announce
 from vlm_engine import ConfigError, EngineConfig
 from vlm_engine.cli.arguments import Program
@@ -68,6 +71,11 @@ def _config(formatter: RedactingFormatter, store_path: Path, given: Namespace) -
         raise ConfigError(message) from None
     if not settings.tag_list:
         raise ConfigError(f"{settings.origins['STASH_TAGS']}: {_NO_STASH}")
+    if settings.engine.cluster is not None or given.cluster:
+        try:
+            ensure_cluster_packages(PLUGIN_DIR, store_path.parent)
+        except SetupError as error:
+            raise ConfigError(str(error)) from error
     formatter.hide(settings.secrets())
     announce(settings, "files")
     return engine_config(settings, store_path)

@@ -131,7 +131,7 @@ def _outcome(sent: bytes, log: StashLogHandler) -> tuple[object, str | None]:
 
     try:
         return run_task(request, data_dir, log), None
-    except EXPECTED as error:
+    except (*EXPECTED, SetupError) as error:
         return None, str(error)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from haven.report import End, RunReport, write_report
 from haven.settings.settings import Settings
+from haven.setup.bootstrap import ensure_cluster_packages
 from haven.setup.files import task_under_way
 from haven.setup.paths import DATABASE, PLUGIN_ID
 from haven.setup.processes import ending_with_parent
@@ -29,7 +30,7 @@ from haven.tasks.context import (
     TaskContext,
     says_yes,
 )
-from haven.tasks.entry import StashRequest
+from haven.tasks.entry import PLUGIN_DIR, StashRequest
 from haven.tasks.failures import EXPECTED
 from haven.tasks.previews import previews_after_run
 from haven.tasks.selection import EXCEPT_TAGS, check_arguments, selected
@@ -45,7 +46,8 @@ _SWITCH_S = 0.0005
 def run_task(request: StashRequest, data_dir: Path, log: StashLogHandler) -> str:
     """Run the task that Stash asks for. Return its end line.
 
-    Raises ``ConfigError``, ``StashError`` and what the task raises.
+    Raises ``ConfigError``, ``StashError`` and what the task raises, and ``SetupError`` where the
+    packages for a cluster cannot be installed.
     """
     arguments = request.texts
     task = TASKS.get(mode := arguments.get("mode", ""))
@@ -68,6 +70,8 @@ def run_task(request: StashRequest, data_dir: Path, log: StashLogHandler) -> str
         else:
             settings = Settings.load_for_undo(server.settings, for_settings, data_dir=data_dir)
         log.hide(settings.secrets())
+        if task.looks_at_media and settings.engine.cluster is not None:
+            ensure_cluster_packages(PLUGIN_DIR, data_dir)
         if settings.run_in_custom_field and not client.has_custom_fields:
             _log.info(
                 "RUN_IN_CUSTOM_FIELD: this Stash (%s) has no custom fields of scenes and images, so"

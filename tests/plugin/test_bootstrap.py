@@ -23,7 +23,7 @@ import pytest
 
 from haven.setup import SetupError
 from haven.setup.bootstrap import ensure_dependencies
-from haven.setup.pip import explain
+from haven.setup.pip import by_hand, explain
 from haven.setup.requirements import Requirement, lacking, read_requirements
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +49,27 @@ print(json.dumps({{
     "whistles": haven_tiny_foul.WHISTLES, "from": haven_tiny_foul.__file__, "pid": os.getpid(),
     "sent": sent.decode(), "argv": sys.argv[1:], "prefix": sys.prefix,
 }}))
+"""
+
+CLUSTER_MAIN = """
+import json, multiprocessing, sys
+from pathlib import Path
+sys.path.insert(1, {root!r})
+from haven.setup import SetupError
+from haven.setup.bootstrap import ensure_cluster_packages
+
+def whistles():
+    import haven_tiny_foul
+    return haven_tiny_foul.WHISTLES
+
+if __name__ == "__main__":
+    try:
+        ensure_cluster_packages(Path(__file__).parent, Path(sys.argv[1]))
+    except SetupError as error:
+        print(json.dumps({{"error": str(error)}}))
+        raise SystemExit(3)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        print(json.dumps({{"whistles": [whistles(), pool.apply(whistles)]}}))
 """
 
 
@@ -274,6 +295,35 @@ def until(happens, limit_s: float = 30) -> bool:
             return False
         time.sleep(0.02)
     return True
+
+
+# --- the packages for a cluster ---
+
+
+def over_a_cluster(house: House) -> House:
+    """Let its packages be those for a cluster."""
+    for name in ("txt", "lock"):
+        (house.plugin / f"requirements.{name}").rename(
+            house.plugin / f"requirements-cluster.{name}"
+        )
+    (house.plugin / "main.py").write_text(CLUSTER_MAIN.format(root=str(ROOT)))
+    return house
+
+
+def test_processes_of_a_cluster_here_have_its_packages(plain):
+    house = over_a_cluster(plain)
+    assert house.run().said == {"whistles": [3, 3]}
+    again = house.run()
+    assert again.said == {"whistles": [3, 3]}
+    assert "Installing" not in again.log
+
+
+def test_without_them_the_task_ends_with_the_command(plain):
+    house = over_a_cluster(plain)
+    shutil.rmtree(house.wheels)
+    result = house.run()
+    assert result.said["error"].endswith(by_hand(house.plugin / "requirements-cluster.txt"))
+    assert not house.environments()
 
 
 # --- a virtual environment ---
