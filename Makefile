@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test torture check lint types imports docs plugin release screenshots bench-tagging bench-search bench-video bench-pool bench-images bench-store bench-forecast lock check-wheels clean
+.PHONY: help demo test torture check lint types imports docs plugin release screenshots bench-tagging bench-search bench-video bench-pool bench-images bench-store bench-forecast bench-cluster lock check-wheels clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -73,6 +73,9 @@ bench-store: .venv/.ready ## what a million stored answers cost, and a video und
 
 bench-forecast: .venv/.ready ## how right the forecast of a run is, about 25 minutes; writes it into the docs; ARGS=--fit finds its constants
 	$(BIN)/python -m benchmarks.forecast $(ARGS)
+
+bench-cluster: .venv/.ready ## a cluster beside one process: makespan, lost workers, costs, and a thousand workers on paper, about ten minutes; writes it into the docs
+	$(BIN)/python -m benchmarks.cluster $(ARGS)
 
 docs: .venv/.ready ## rewrites what the docs show that follows from the code, and draws the picture of a search
 	$(BIN)/python -m tools.generated_docs
