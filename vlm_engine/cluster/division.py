@@ -24,14 +24,14 @@ class Allowance:
 class _Portion:
     """The part of one engine. ``holds``: the most that it may have in flight, as far as known.
 
-    ``target``: what it should have. ``told``: what was last sent.
+    ``target``: what it should have. ``sent``: the number in its last allowance.
     """
 
     wanted: int = 0
     limit: int = 0
     target: int = 0
     allowed: int = 0
-    told: int = 0
+    sent: int = 0
     elsewhere: int = 0
     number: int = 0
     holds: int = 0
@@ -119,9 +119,9 @@ class Division:
         for engine, part in parts.items():
             elsewhere = every - part.allowed
             is_worth_telling = abs(elsewhere - part.elsewhere) > every / 4
-            if part.allowed != part.told or (part.allowed and is_worth_telling):
+            if part.allowed != part.sent or (part.allowed and is_worth_telling):
                 part.number += 1
-                part.told, part.elsewhere = part.allowed, elsewhere
+                part.sent, part.elsewhere = part.allowed, elsewhere
                 changes[engine] = Allowance(part.number, part.allowed, elsewhere)
         return changes
 
