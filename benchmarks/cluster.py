@@ -77,20 +77,20 @@ def full() -> Extent:
         Scene("an endpoint each, one joins late", four[:1], both, Action("join", _TWO, 10.0)),
     )
     plans = (
-        Plan(100, 1000, 100_000, own=True, name="ten endpoints each"),
+        Plan(100, 1000, 100_000, private=True, name="ten endpoints each"),
         Plan(100, 1000, 10_000, name="every endpoint for all"),
         Plan(
             100,
             1000,
             20_000,
-            own=True,
+            private=True,
             slow_share=0.1,
             name="one endpoint in ten is slow",
         ),
-        Plan(100, 1000, 20_000, own=True, lost_every_s=30.0, name="a worker lost each 30 s"),
-        Plan(100, 1000, 20_000, own=True, answer_s=1.0, name="answers in 1 s"),
-        Plan(1000, 1000, 20_000, own=True, name="an endpoint each"),
-        Plan(1000, 10_000, 20_000, own=True, name="ten endpoints each"),
+        Plan(100, 1000, 20_000, private=True, lost_every_s=30.0, name="a worker lost each 30 s"),
+        Plan(100, 1000, 20_000, private=True, answer_s=1.0, name="answers in 1 s"),
+        Plan(1000, 1000, 20_000, private=True, name="an endpoint each"),
+        Plan(1000, 10_000, 20_000, private=True, name="ten endpoints each"),
     )
     return Extent(24, 60.0, 600, 30, 300, scenes, (1, 2), plans)
 
@@ -102,7 +102,10 @@ def quick() -> Extent:
         Scene("one process, no cluster", (), shared),
         Scene("2 workers, one is killed", (_ONE, _TWO), shared, Action("kill", _TWO, 0.5)),
     )
-    plans = (Plan(2, 4, 20, own=True, name="own"), Plan(2, 4, 20, name="all", lost_every_s=20.0))
+    plans = (
+        Plan(2, 4, 20, private=True, name="endpoints each"),
+        Plan(2, 4, 20, name="all", lost_every_s=20.0),
+    )
     return Extent(3, 8.0, 16, 3, 4, scenes, (1,), plans, processes=1)
 
 

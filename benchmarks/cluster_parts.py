@@ -1,4 +1,4 @@
-"""What the parts of a cluster cost, each measured alone: store calls, slot reports, tasks."""
+"""Costs of the parts of a cluster, each measured alone: store calls, slot reports, tasks."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ _NAMES = 64
 _TASKS_AT_ONCE = 32
 _TAGS = ("Basketball point", "Foul", "Break-away", "Turnover")
 
-Part = dict[str, float]
+Cost = dict[str, float]
 """``wall_s`` of one piece, and the processor seconds of each role for it."""
 
 
-async def parts(address: str, roles: Mapping[str, Sequence[int]], rounds: int) -> dict[str, Part]:
+async def parts(address: str, roles: Mapping[str, Sequence[int]], rounds: int) -> dict[str, Cost]:
     """Measure every part ``rounds`` times, on the first worker of the cluster.
 
     What the processes use while nothing happens is taken off.
     """
-    async with Client(address, asynchronous=True, set_as_default=False) as client:  # type: ignore[no-untyped-call]
+    client = Client(address, asynchronous=True, set_as_default=False)  # type: ignore[no-untyped-call]
+    async with client:
         at = [*await client.run(int)][:1]
 
         async def on_worker(function: Callable[..., Awaitable[None]], *values: int) -> None:
@@ -63,7 +64,7 @@ async def parts(address: str, roles: Mapping[str, Sequence[int]], rounds: int) -
 
 async def _measured(
     roles: Mapping[str, Sequence[int]], count: int, run: Callable[[], Awaitable[None]]
-) -> Part:
+) -> Cost:
     before = {name: cpu_s([*pids]) for name, pids in roles.items()}
     started = time.perf_counter()
     await run()

@@ -43,7 +43,7 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``places``: videos at once on a worker. ``own``: each worker has endpoints of its own.
+    """``places``: videos at once on a worker. ``private``: each worker has endpoints of its own.
 
     The number of questions about a video is log-normal: ``median_questions``, ``sigma``. They come
     in ``rounds`` of the same size; each begins when the answers of the last one are stored.
@@ -57,7 +57,7 @@ class Plan:
     places: int = 32
     slots: int = 8
     answer_s: float = 4.0
-    own: bool = False
+    private: bool = False
     median_questions: float = 12.0
     sigma: float = 1.0
     rounds: int = 5
@@ -73,7 +73,7 @@ class Plan:
 class Result:
     """``possible_per_s``: answers of all slots. ``needed``: questions of all videos.
 
-    ``asked``: questions sent; ``stored``: answers kept. ``peak``: most at once at one endpoint.
+    ``sent``: questions to endpoints; ``stored``: answers kept. ``peak``: most at once at one endpoint.
 
     ``scheduler_s``, ``caller_s``: how long each was busy. ``done``: how often each video was done.
     """
@@ -83,7 +83,7 @@ class Result:
     ideal_s: float
     possible_per_s: float
     needed: int
-    asked: int
+    sent: int
     stored: int
     lost: int
     lost_in_flight: int
@@ -192,7 +192,7 @@ class Simulation:
         self._mailbox: list[tuple[_Worker, list[tuple[_Video, int]]]] = []
         self._caller_works = False
         self._has_turn = False
-        self._asked = self._stored = self._lost = self._lost_in_flight = 0
+        self._sent = self._stored = self._lost = self._lost_in_flight = 0
         self._peak = self._reports = self._calls = 0
 
     def run(self) -> Result:
@@ -216,7 +216,7 @@ class Simulation:
             self._ideal_s,
             self._rate,
             self._needed,
-            self._asked,
+            self._sent,
             self._stored,
             self._lost,
             self._lost_in_flight,
@@ -238,7 +238,9 @@ class Simulation:
     def _ideal(self) -> float:
         """Return the larger of: all answers by all slots, and the longest video by itself."""
         reachable = self._plan.slots * (
-            self._plan.endpoints // self._plan.workers if self._plan.own else self._plan.endpoints
+            self._plan.endpoints // self._plan.workers
+            if self._plan.private
+            else self._plan.endpoints
         )
         longest = max(video.questions for video in self._waiting)
         in_a_row = _answers_in_a_row(longest, self._plan.rounds, reachable)
@@ -257,7 +259,7 @@ class Simulation:
 
     def _join(self, number: int, owned: int) -> None:
         plan = self._plan
-        if plan.own:
+        if plan.private:
             each = plan.endpoints // plan.workers
             order = [*range(owned * each, (owned + 1) * each)]
         else:
@@ -344,7 +346,7 @@ class Simulation:
             share.asking += 1
             worker.in_flight += 1
             changed.add(endpoint)
-            self._asked += 1
+            self._sent += 1
             self._at_server[endpoint] += 1
             self._peak = max(self._peak, self._at_server[endpoint])
             self._after(self._answer_s[endpoint], self._answer, worker, endpoint, video)
@@ -537,7 +539,7 @@ class Simulation:
         for video in (*worker.running.values(), *worker.spare):
             self._scheduled(self._costs.scheduler_task_s / 2, self._submitted, video)
         self._after(LINGERS_S, self._forget, worker)
-        owned = worker.order[0] // len(worker.order) if plan.own else 0
+        owned = worker.order[0] // len(worker.order) if plan.private else 0
         self._after(plan.joins_after_s, self._join, plan.workers + self._lost, owned)
 
     def _forget(self, worker: _Worker) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 
 from benchmarks.claims import Claim
-from benchmarks.cluster_parts import ALONE, MANY_ROWS, REPORTS, TASKS, TOGETHER, Part
+from benchmarks.cluster_parts import ALONE, MANY_ROWS, REPORTS, TASKS, TOGETHER, Cost
 from benchmarks.cluster_plan import Costs, Result
 from benchmarks.cluster_scenes import Costly, Finished, Took
 from benchmarks.report import claims_table, table
@@ -19,7 +19,7 @@ Divided = Mapping[int, tuple[float, float]]
 """Seconds of a report and of a turn, by the number of engines that want slots."""
 
 
-def costs_of(parts: Mapping[str, Part], divided: Divided) -> Costs:
+def costs_of(parts: Mapping[str, Cost], divided: Divided) -> Costs:
     """Return the costs that the plans are calculated with.
 
     Calls: those of 16 at once, as in a cluster with much to do. A hop: what a call takes beside the
@@ -66,7 +66,7 @@ def claims(
 def report(
     finished: Sequence[Finished],
     costly: Sequence[Costly],
-    parts: Mapping[str, Part],
+    parts: Mapping[str, Cost],
     divided: Divided,
     planned: Sequence[Result],
 ) -> str:
@@ -97,7 +97,7 @@ def _makespans(finished: Sequence[Finished]) -> str:
             f"{one.ideal_s:.1f} s",
             f"{one.makespan_s:.1f} s",
             f"{one.over_ideal:.3f}",
-            f"{one.asked:,}",
+            f"{one.answers:,}",
         ]
         for one in finished
     ]
@@ -140,7 +140,7 @@ def _each_picture(took: Took, count: int) -> tuple[str, str]:
     return f"{1000 * took.wall_s / count:.2f} ms", f"{1000 * took.cpu_of_all_s / count:.2f} ms"
 
 
-def _parts(parts: Mapping[str, Part]) -> str:
+def _parts(parts: Mapping[str, Cost]) -> str:
     rows = [
         [
             name,
@@ -192,7 +192,7 @@ def _planned(planned: Sequence[Result]) -> str:
             f"{one.reports / one.stored:.2f}",
             f"{one.calls / one.stored:.2f}",
             f"{one.lost:,}",
-            f"{one.asked - one.needed:,}",
+            f"{one.sent - one.needed:,}",
         ]
         for one in planned
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from benchmarks.cluster_parts import Part
+from benchmarks.cluster_parts import Cost
 
 CPU_OF_ALL = ("caller", "scheduler", "workers")
 
@@ -26,7 +26,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What happens to a worker ``at_s`` after the start: ``kill``, ``pause`` or ``join``."""
+    """Event that meets a worker ``at_s`` after the start: ``kill``, ``pause`` or ``join``."""
 
     kind: str
     worker: str
@@ -63,12 +63,12 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A scene that was played. ``asked``: answers of all endpoints."""
+    """A scene that was played. ``answers``: those of all endpoints."""
 
     scene: Scene
     makespan_s: float
     ideal_s: float
-    asked: int
+    answers: int
 
     @property
     def over_ideal(self) -> float:
@@ -83,7 +83,7 @@ class Took:
     wall_s: float
     each_s: Sequence[float]
     cpu_s: Mapping[str, float]
-    parts: Mapping[str, Part] = field(default_factory=dict)
+    parts: Mapping[str, Cost] = field(default_factory=dict)
 
     @property
     def cpu_of_all_s(self) -> float:

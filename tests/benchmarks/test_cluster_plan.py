@@ -16,11 +16,11 @@ SHAPES = [
     pytest.param(replace(SMALL, **more), id=name)
     for name, more in {
         "shared": {},
-        "own": {"own": True},
+        "own": {"private": True},
         "few slots": {"endpoints": 1, "slots": 2, "videos": 30},
         "slow": {"slow_share": 0.25},
         "lost": {"lost_every_s": 9.0, "joins_after_s": 5.0},
-        "lost, own": {"lost_every_s": 9.0, "joins_after_s": 5.0, "own": True},
+        "lost, own": {"lost_every_s": 9.0, "joins_after_s": 5.0, "private": True},
     }.items()
 ]
 
@@ -54,7 +54,7 @@ def test_no_endpoint_has_more_than_its_slots(plan):
 def test_a_loss_repeats_only_what_was_in_flight(plan):
     result = simulated(plan)
     assert (result.lost > 0) == (plan.lost_every_s > 0)
-    assert result.asked == result.stored + result.lost_in_flight
+    assert result.sent == result.stored + result.lost_in_flight
     # Nothing else is asked again, except what is stored while another worker begins.
     assert 0 <= result.stored - result.needed <= result.lost * plan.workers * plan.slots
 
