@@ -33,7 +33,8 @@ async def parts(address: str, roles: Mapping[str, Sequence[int]], rounds: int) -
 
     What the processes use while nothing happens is taken off.
     """
-    client = Client(address, asynchronous=True, set_as_default=False)  # type: ignore[no-untyped-call]
+    options = {"asynchronous": True, "set_as_default": False}
+    client = Client(address, **options)  # type: ignore[no-untyped-call]
     async with client:
         at = [*await client.run(int)][:1]
 

@@ -73,7 +73,7 @@ class Plan:
 class Result:
     """``possible_per_s``: answers of all slots. ``needed``: questions of all videos.
 
-    ``sent``: questions to endpoints; ``stored``: answers kept. ``peak``: most at once at one endpoint.
+    ``sent``: questions to endpoints; ``stored``: answers kept. ``peak``: at most at an endpoint.
 
     ``scheduler_s``, ``caller_s``: how long each was busy. ``done``: how often each video was done.
     """
