@@ -4,6 +4,7 @@ first question, so that a search that is broken off goes on exactly as it began.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import math
@@ -17,6 +18,7 @@ from vlm_engine.tagging.comparisons import SCAN_FRAMES, ComparisonPlan, Evidence
 from vlm_engine.tagging.results import read_terms, terms_dict
 from vlm_engine.tagging.style_evidence import ALIKE, ENOUGH, weigh
 from vlm_engine.tagging.styles import Choice, choices, is_allowed, usual_style
+from vlm_engine.tasks import gather_or_cancel
 from vlm_engine.types import (
     ComparedTag,
     Findings,
@@ -111,10 +113,13 @@ async def agreed_terms(
         ):
             return given
     judge, names = cascade.judge, cascade.judge.kept_names(tags)
-    new = await _new_terms(cascade, video, compares=earlier is None, learns=learns)
+    new, texts = await asyncio.gather(
+        _new_terms(cascade, video, compares=earlier is None, learns=learns),
+        judge.stored_terms(cache_key, settings),
+    )
     stored = [
         terms
-        for terms in map(SearchTerms.from_stored, await judge.stored_terms(cache_key, settings))
+        for terms in map(SearchTerms.from_stored, texts)
         if terms is not None and _are_allowed(terms, cascade, video)
     ]
     if stored and stored[-1].names == names:
@@ -143,8 +148,9 @@ async def _new_terms(
     terms, plans = list[QuestionTerms](), list[ComparisonPlan]()
     for client in cascade.members:
         style, known = usual_style(client.model, video), dict[bool, Evidence]()
-        for choice in choices(client.model, video):
-            evidence = await _evidence(client, choice)
+        open_choices = [*choices(client.model, video)]
+        found = await gather_or_cancel([_evidence(client, choice) for choice in open_choices])
+        for choice, evidence in zip(open_choices, found, strict=True):
             style = choice.applied(style, other=evidence.is_other)
             known[choice.is_size] = evidence
         learnt = client.question_cost(sent_pixels(video, style.shape))
@@ -162,13 +168,19 @@ async def _evidence(client: CachedClient, choice: Choice) -> Evidence:
     The other style is used from where it clearly sees more until it clearly does not: in between
     nothing changes.
     """
-    pairs = await client.tag_pairs(choice.name)
+    pairs, was_other = await _stored_evidence(client, choice)
     weight = weigh(pairs, everywhere=choice.is_size)
-    was_other = await client.uses_other_style(choice.name)
     is_other = weight.overall > (ALIKE if was_other else ENOUGH)
     if is_other != was_other and await client.use_other_style(choice.name, other=is_other):
         _log.info("%s", _told(client, choice, Evidence(pairs, weight, is_other)))
     return Evidence(pairs, weight, is_other)
+
+
+async def _stored_evidence(
+    client: CachedClient, choice: Choice
+) -> tuple[dict[str, TagPairs], bool]:
+    """Return the pairs of each tag, and whether the other style is in use. Reads both at once."""
+    return await asyncio.gather(client.tag_pairs(choice.name), client.uses_other_style(choice.name))
 
 
 def _told(client: CachedClient, choice: Choice, evidence: Evidence) -> str:
@@ -206,10 +218,9 @@ async def style_comparisons(client: CachedClient) -> tuple[StyleComparison, ...]
     """Return what is known of the styles of one model, and which are in use; nothing where there
     are no frames to tell of.
     """
-    found = []
-    for choice in choices(client.model):
-        pairs = await client.tag_pairs(choice.name)
-        is_other = await client.uses_other_style(choice.name)
+    found, every = [], [*choices(client.model)]
+    stored = await gather_or_cancel([_stored_evidence(client, choice) for choice in every])
+    for choice, (pairs, is_other) in zip(every, stored, strict=True):
         usual, other = _words(choice)
         rows = tuple(
             ComparedTag(tag, one.frames, one.seen_usual, one.seen_other)
