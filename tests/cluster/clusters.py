@@ -179,12 +179,17 @@ def _wait(process: ForkServerProcess | subprocess.Popen[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def cluster(folder: Path, *workers: str, threads: int = 4) -> Iterator[Cluster]:
-    """Start a scheduler and workers with these names, and end all when the block ends."""
+def cluster(
+    folder: Path, *workers: str, threads: int = 4, tls: Sequence[str] = (), **environment: str
+) -> Iterator[Cluster]:
+    """Start a scheduler and workers with these names, and end all when the block ends.
+
+    ``environment``: of the scheduler, as for ``join``.
+    """
     folder.mkdir(exist_ok=True)
-    started = Cluster(folder)
+    started = Cluster(folder, tls)
     try:
-        started.start()
+        started.start(**environment)
         started.join(*workers, threads=threads)
         yield started
     finally:
@@ -220,12 +225,20 @@ def settings(
 
 @contextlib.asynccontextmanager
 async def tagging(
-    there: Cluster, behaviour: Behaviour, store: Path | None = None, **more: Any
+    there: Cluster,
+    behaviour: Behaviour,
+    store: Path | None = None,
+    paths: Mapping[str, Mapping[str, str]] | None = None,
+    **more: Any,
 ) -> AsyncIterator[tuple[VLMEngine, SandboxVLM]]:
-    """Open an engine on a cluster, and its one endpoint; ``more`` as for ``settings``."""
+    """Open an engine on a cluster, and its one endpoint.
+
+    ``paths``: those of the settings of the cluster. ``more`` as for ``settings``.
+    """
+    address = {"address": there.address, "paths": paths or {}}
     async with (
         SandboxVLM(behaviour) as vlm,
-        open_engine(settings(vlm, store, there.address, **more)) as engine,
+        open_engine(settings(vlm, store, address, **more)) as engine,
     ):
         yield engine, vlm
 
@@ -233,3 +246,7 @@ async def tagging(
 def as_json(result: Mapping[str, Any]) -> str:
     """Return what a result says of its video."""
     return json.dumps([result["json_result"], result["video_tag_info"]])
+
+
+APART = {"PYTHONSAFEPATH": "1"}
+"""The environment of a program that has Dask, but not this package."""

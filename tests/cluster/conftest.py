@@ -19,13 +19,13 @@ from vlm_engine.testing import Behaviour, SandboxVLM
 
 @pytest.fixture(scope="session")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Six videos of 40 to 90 seconds."""
+    """Five videos of 30 to 70 seconds."""
     folder = tmp_path_factory.mktemp("videos")
     return [
         str(
             generate(
                 VideoSpec(
-                    40 + 10 * seed,
+                    30 + 10 * seed,
                     160,
                     96,
                     frame_rate=5,
@@ -37,7 +37,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
                 folder / f"game {seed}.mp4",
             ).path
         )
-        for seed in range(6)
+        for seed in range(5)
     ]
 
 

@@ -70,6 +70,8 @@ class Hub(SchedulerPlugin):
 
         ``replies``: worker, number and content of each reply to an earlier call.
         """
+        if self._scheduler is None or client not in self._scheduler.clients:
+            raise ConnectionError("the connection of this client was lost")
         mailbox = self._mailboxes.setdefault(run, _Mailbox(client))
         for worker, number, content in replies:
             self._send(worker, {"op": REPLY, "run": run, "number": number, "content": content})
@@ -91,8 +93,9 @@ class Hub(SchedulerPlugin):
     def remove_client(self, scheduler: Scheduler, client: str) -> None:
         """Let the workers close the engines of a caller that has left."""
         for run in [run for run, box in self._mailboxes.items() if box.client == client]:
-            self._mailboxes.pop(run).has_news.set()
-            for worker in self._workers():
+            mailbox = self._mailboxes.pop(run)
+            mailbox.has_news.set()
+            for worker in mailbox.workers:
                 self._send(worker, {"op": CLOSE, "run": run})
             self._forget_soon(run)
             self._forget_resource(run)
@@ -107,7 +110,9 @@ class Hub(SchedulerPlugin):
         scheduler = self._scheduler
         if run not in self._mailboxes:
             self._send(worker, {"op": CLOSE, "run": run})
-        elif scheduler is not None and worker in scheduler.workers:
+            return
+        self._mailboxes[run].workers.add(worker)
+        if scheduler is not None and worker in scheduler.workers:
             state = scheduler.workers[worker]
             waiting = scheduler.bulk_schedule_unrunnable_after_adding_worker(state)
             scheduler.transitions(waiting, f"{READY}-{time()}")
@@ -184,10 +189,14 @@ class Hub(SchedulerPlugin):
 
 
 class _Mailbox:
-    """Store calls that wait for one caller, and whether it knows all workers."""
+    """Store calls that wait for one caller, and whether it knows all workers.
+
+    ``workers``: those with an engine for it. Others do not know what a hub sends, and would end.
+    """
 
     def __init__(self, client: str) -> None:
         self.client = client
+        self.workers: set[str] = set()
         self.has_news = asyncio.Event()
         self.has_news.set()  # it knows no worker yet
         self._calls: list[tuple[str, int, bytes]] = []
