@@ -305,7 +305,7 @@ export interface FindingValue {
 
 /** All findings about one subject. */
 export interface SectionValue {
-  kind: "endpoint" | "machine" | "stash" | "frames" | "forecast";
+  kind: "endpoint" | "machine" | "cluster" | "stash" | "frames" | "forecast";
   title: string;
   works: boolean;
   findings: FindingValue[];

@@ -63,7 +63,7 @@ if TYPE_CHECKING:
         measurements,
     )
     from vlm_engine.checkup.values import Finding, Section, SectionKind, Severity
-    from vlm_engine.cluster import open_engine
+    from vlm_engine.cluster import check_cluster, open_engine
     from vlm_engine.config.base import SettingsGroup, clean_name, placed
     from vlm_engine.config.by_name import (
         default_of,
@@ -153,6 +153,7 @@ __all__ = [
     "ZipEntry",
     "__version__",
     "addresses_in",
+    "check_cluster",
     "check_endpoint",
     "check_once",
     "check_setup",

@@ -442,7 +442,7 @@ class FindingValue:
 class SectionValue:
     """All findings about one subject."""
 
-    kind: Literal["endpoint", "machine", "stash", "frames", "forecast"]
+    kind: Literal["endpoint", "machine", "cluster", "stash", "frames", "forecast"]
     title: str
     works: bool
     findings: tuple[FindingValue, ...]

@@ -21,6 +21,7 @@ from haven.report import by_severity, counted
 from haven.settings.layers import on_the_page
 from haven.settings.overlay import FILE, read_overlay, write_overlay
 from haven.settings.plain import LOCAL_FILE
+from haven.settings.settings import Settings
 from haven.setup.copies import other_copies
 from haven.setup.known_files import FileCheck, KnownFile, check_file
 from haven.setup.mapping import describe_rules, propose_rules
@@ -47,9 +48,11 @@ from vlm_engine import (
     SectionKind,
     SetupCheck,
     Severity,
+    check_cluster,
     check_setup,
     forecast_section,
     frames_section,
+    map_path,
     measurements,
 )
 
@@ -95,6 +98,7 @@ async def setup_sections(context: TaskContext) -> tuple[Section, ...]:
         queue = await _read_queue(context)
         context.report(0.2)
         stash = await _stash_section(context, queue)
+        cluster = await check_cluster(config, _paths_here(context, queue))
         context.report(0.4)
         found = await endpoints
         await asyncio.to_thread(_keep_measurements, context.store_path.parent, found)
@@ -107,11 +111,25 @@ async def setup_sections(context: TaskContext) -> tuple[Section, ...]:
         config,
         [video.duration_s for video in queue.videos],
         len(queue.image_ids),
-        at_once=context.settings.concurrent_task_limit,
+        at_once=_at_once(context.settings, cluster),
         start=datetime.now(),
     )
     context.report(1.0)
-    return (*found.sections, stash, *compared, forecast)
+    clusters = [cluster] if cluster else []
+    return (*found.sections, *clusters, stash, *compared, forecast)
+
+
+def _paths_here(context: TaskContext, queue: _Queue) -> list[str]:
+    """Return the paths of a sample of the files on this machine, which may not have them."""
+    rules = context.settings.path_mutation
+    return [map_path(file.path, rules) for file in queue.files]
+
+
+def _at_once(settings: Settings, cluster: Section | None) -> int:
+    """Return how many scenes a run would look at at once."""
+    figures = cluster.findings[0].figures if cluster else {}
+    takes = int(figures.get("videos_at_once") or 0)
+    return min(takes, settings.scene_limit or takes) or settings.concurrent_task_limit
 
 
 def _keep_measurements(data_dir: Path, found: SetupCheck) -> None:
@@ -167,7 +185,9 @@ async def _compared(
     videos = [(scene.path, scene.oshash, scene.is_vr) for scene in scenes if scene.files]
     if not videos:
         return []
-    async with Tagger(context.settings, context.store_path) as tagger:
+    here = context.settings.engine.model_copy(update={"cluster": None})
+    settings = context.settings.model_copy(update={"engine": here})
+    async with Tagger(settings, context.store_path) as tagger:
         comparisons = await tagger.compare_styles(
             videos, frames, lambda share: context.report(0.4 + 0.5 * share)
         )
@@ -276,8 +296,11 @@ def _queued(context: TaskContext, queue: _Queue) -> Finding:
 
 
 async def _files(context: TaskContext, queue: _Queue) -> list[Finding]:
-    """Return whether a sample of the files can be read here, and the rules that would help."""
-    if not queue.files:
+    """Return whether a sample of the files can be read here, and the rules that would help.
+
+    With a cluster its workers read them.
+    """
+    if not queue.files or context.settings.engine.cluster is not None:
         return []
     rules = context.settings.path_mutation
     checks = await _checked(queue.files, rules)

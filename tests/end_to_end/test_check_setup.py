@@ -172,3 +172,31 @@ def test_a_wrong_number_of_frames_is_refused(theatre):
     job = theatre.run(CHECK, frames="many")
     assert "task arguments: frames: 'many' is not a number from 0 to 1000" in str(job.error)
     assert vlm.counters.requests == 0
+
+
+def test_the_check_of_a_cluster_says_what_each_worker_can_read(elsewhere, videos):
+    """This machine need not have the files where Stash has them, nor where workers have them."""
+    folder = videos[0].path.parent
+    theatre = elsewhere(folder, "/data/sport")
+    cluster = {"address": "local:2", "paths": {"0": {"/data/sport": str(folder)}}}
+    one = theatre.endpoint()
+    endpoints = [{"base_url": one.url}, {"base_url": one.url, "worker": "gpu-9", "model_id": "big"}]
+    theatre.install(ENDPOINTS=endpoints, CLUSTER=cluster)
+    theatre.queue(0, 1)
+    job = theatre.run(CHECK)
+    assert job.error is None
+    checks = theatre.reports()[-1]["checks"]
+    kinds = ["endpoint", "endpoint", "machine", "cluster", "stash", "forecast"]
+    assert [each["kind"] for each in checks] == kinds
+    assert "files" not in section(theatre, "stash")
+    found = checks[3]["findings"]
+    assert (found[0]["what"], found[0]["text"]) == ("workers", "2 of 2 can be used")
+    by_text = {one["text"]: one["severity"] for one in found[1:]}
+    (sound,) = [text for text in by_text if "2 of 2 sampled files can be read there" in text]
+    (lacking,) = [text for text in by_text if "0 of 2 sampled files can be read there" in text]
+    assert sound.startswith("worker 0 at ")
+    assert lacking.startswith("worker 1 at ")
+    assert "/data/sport/Spiel" in lacking
+    assert by_text[lacking] == "wrong"
+    (unknown,) = [text for text in by_text if "no worker is called gpu-9 now" in text]
+    assert by_text[unknown] == "note"

@@ -43,6 +43,7 @@ class SectionKind(StrEnum):
 
     ENDPOINT = "endpoint"
     MACHINE = "machine"
+    CLUSTER = "cluster"
     STASH = "stash"
     FRAMES = "frames"
     FORECAST = "forecast"

@@ -20,12 +20,13 @@ from vlm_engine.cli.media import Found, Picture, Video, found
 from vlm_engine.cli.output import Bar, printable, show
 from vlm_engine.cli.settings import asked_endpoints, default_store, engine_config
 from vlm_engine.cli.tag import VIDEOS_AT_ONCE
+from vlm_engine.cluster import check_cluster
 from vlm_engine.config.models import EngineConfig
 from vlm_engine.engine import VLMEngine
 from vlm_engine.errors import ConfigError, MediaError
 from vlm_engine.video import probe
 
-_PROBED = 40
+_PROBED, _SAMPLED = 40, 20
 
 
 async def check(given: Namespace, program: Program) -> int:
@@ -42,6 +43,9 @@ async def check(given: Namespace, program: Program) -> int:
     files = await asyncio.to_thread(found, given.paths)
     checked = await check_setup(config, store)
     sections = [*checked.sections]
+    paths = [str(file.path) for file in files if isinstance(file, Video)]
+    if cluster := await check_cluster(config, paths[:_SAMPLED]):
+        sections.append(cluster)
     if given.frames:
         sections += await _compared(config, files, given.frames, quiet=given.json)
     if given.paths:

@@ -14,15 +14,17 @@ every answer, so a worker that is lost costs only what it had in flight.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from vlm_engine.checkup.values import Section, SectionKind, wrong
 from vlm_engine.engine import VLMEngine
 from vlm_engine.errors import ConfigError
 
 if TYPE_CHECKING:
     from vlm_engine.config.models import EngineConfig
 
-__all__ = ["open_engine"]
+__all__ = ["check_cluster", "open_engine"]
 
 
 def open_engine(config: EngineConfig) -> VLMEngine:
@@ -35,11 +37,36 @@ def open_engine(config: EngineConfig) -> VLMEngine:
     try:
         from vlm_engine.cluster.engine import ClusterEngine
     except ImportError as error:
-        raise ConfigError(
-            f"cluster: it needs packages that are not installed here ({error.name or error}): "
-            'install them with: pip install "vlm-engine[cluster]"'
-        ) from error
-    # It logs every connection, and losses that this package tells in words of its own.
+        raise _not_installed(error) from error
+    _silence_dask()
+    return ClusterEngine(config)
+
+
+async def check_cluster(config: EngineConfig, files: Sequence[str] = ()) -> Section | None:
+    """Return which workers of the cluster can be used, and why others cannot; None without one.
+
+    ``files``: some of those that a run would read, in the paths of this machine; whether each
+    worker can read them is found out, too. Ends within about a minute.
+    """
+    if config.cluster is None:
+        return None
+    try:
+        from vlm_engine.cluster.checkup import check
+    except ImportError as error:
+        finding = wrong("packages", str(_not_installed(error)))
+        return Section(SectionKind.CLUSTER, f"Cluster {config.cluster.address}", (finding,))
+    _silence_dask()
+    return await check(config, config.cluster, files)
+
+
+def _not_installed(error: ImportError) -> ConfigError:
+    return ConfigError(
+        f"cluster: it needs packages that are not installed here ({error.name or error}): "
+        'install them with: pip install "vlm-engine[cluster]"'
+    )
+
+
+def _silence_dask() -> None:
+    """Keep Dask from logging every connection, and losses that this package reports itself."""
     for name in ("distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    return ClusterEngine(config)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from distributed import Client
 
 from vlm_engine import __version__
-from vlm_engine.cluster.worker import open_engine
+from vlm_engine.cluster.worker import open_engine, unreadable
 from vlm_engine.config.cluster import ClusterConfig
 from vlm_engine.config.models import EngineConfig
 
@@ -37,8 +37,8 @@ class KnownWorker:
 class Roster:
     """The workers of a cluster. On each that joins, an engine is opened for this run.
 
-    ``ready``: those that take tasks, by address. ``refused``: why others do not. ``on_change`` is
-    called after every change of these.
+    ``known``: those that there are, by address. ``ready``: those of them that take tasks.
+    ``refused``: why others do not. ``on_change`` is called after every change of these.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class Roster:
         cluster: ClusterConfig,
         on_change: Callable[[], None],
     ) -> None:
+        self.known: dict[str, KnownWorker] = {}
         self.ready: dict[str, KnownWorker] = {}
         self.refused: dict[str, str] = {}
         self._client = client
@@ -56,7 +57,6 @@ class Roster:
         self._config = config
         self._cluster = cluster
         self._on_change = on_change
-        self._known: dict[str, KnownWorker] = {}
         self._preparing: dict[str, asyncio.Task[None]] = {}
 
     @property
@@ -71,19 +71,28 @@ class Roster:
 
     def update(self, workers: Mapping[str, tuple[str, str, int]]) -> None:
         """Take the name, host and places of each worker that there is now, by address."""
-        for address in self._known.keys() - workers.keys():
-            lost = self._known.pop(address)
+        for address in self.known.keys() - workers.keys():
+            lost = self.known.pop(address)
             self.refused.pop(address, None)
             if self.ready.pop(address, None):
                 _log.warning("%s has left; another one takes what it worked on.", lost)
-        for address in workers.keys() - self._known.keys():
-            worker = self._known[address] = KnownWorker(address, *workers[address])
+        for address in workers.keys() - self.known.keys():
+            worker = self.known[address] = KnownWorker(address, *workers[address])
             self._preparing[address] = asyncio.create_task(self._prepare(worker))
         self._on_change()
 
     def name_of(self, address: str) -> str:
         """Return what messages call the worker at this address."""
-        return str(self._known.get(address, f"worker {address}"))
+        return str(self.known.get(address, f"worker {address}"))
+
+    async def unreadable(self, files: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        """Return what is wrong with each of the files that a worker cannot read, by its address."""
+        at = [*self.ready]
+        found = await self._client.run(unreadable, self._run, files, workers=at, on_error="return")
+        return {
+            address: faults if isinstance(faults, list) else [f"it does not answer ({faults})"]
+            for address, faults in found.items()
+        }
 
     async def aclose(self) -> None:
         """Cancel the preparations."""
@@ -96,7 +105,7 @@ class Roster:
         """Open an engine on a worker. One that cannot be used is named; the others go on."""
         try:
             fault = await self._fault_of(worker)
-            if worker.address not in self._known:
+            if worker.address not in self.known:
                 return
             if fault:
                 self.refused[worker.address] = f"{worker} is not used: {fault}"

@@ -48,8 +48,8 @@ _NOTHING: Mapping[str, VLMEngineError] = MappingProxyType({})
 class Session:
     """An open connection to a cluster, for one run. Use it in ``async with``.
 
-    ``states``: what each worker told last, by its address. ``comparisons``: what is known of the
-    styles of asking each model.
+    ``roster``: the workers. ``states``: what each worker told last, by its address.
+    ``comparisons``: what is known of the styles of asking each model.
 
     Entering it raises ``ConfigError`` where no worker can be used.
     """
@@ -76,10 +76,10 @@ class Session:
         async with AsyncExitStack() as stack:
             self._client = await self._connect(stack)
             await self._start_hub()
-            self._roster = Roster(
+            self.roster = Roster(
                 self._client, self._run, self._config, self._cluster, self._take_change
             )
-            stack.push_async_callback(self._roster.aclose)
+            stack.push_async_callback(self.roster.aclose)
             stack.push_async_callback(self._pictures.aclose)
             listening = asyncio.create_task(self._listen())
             listening.add_done_callback(self._end_listening)
@@ -97,12 +97,12 @@ class Session:
     @property
     def places(self) -> int:
         """Number of tasks that the workers work on at once."""
-        return max(1, self._roster.places)
+        return max(1, self.roster.places)
 
     @property
     def videos_at_once(self) -> int:
         """Number of videos worth having in flight: each worker has one ready to begin."""
-        return self._roster.places + len(self._roster.ready)
+        return self.roster.places + len(self.roster.ready)
 
     # Opening.
 
@@ -138,7 +138,7 @@ class Session:
 
     async def _wait_for_workers(self) -> None:
         """Wait for the first worker that can be used. Raises ``ConfigError`` if there is none."""
-        roster = self._roster
+        roster = self.roster
         ends_at = self._loop.time() + _JOIN_S
         while not roster.ready and self._loop.time() < ends_at:
             if roster.refused and roster.is_settled:
@@ -165,7 +165,7 @@ class Session:
         replies: list[Call] = []
         while True:
             news = await ask(client=self._client.id, run=self._run, replies=replies)
-            self._roster.update(news["workers"])
+            self.roster.update(news["workers"])
             replies = await asyncio.to_thread(self._calls.replies_to, news["calls"])
 
     def _end_listening(self, listening: asyncio.Task[None]) -> None:
@@ -176,7 +176,7 @@ class Session:
         """Go on with what workers that have joined can do; end where none is left for long."""
         self._has_changed.set()
         self._places.admit()
-        if self._roster.ready or not self._roster.is_settled:
+        if self.roster.ready or not self.roster.is_settled:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
@@ -184,7 +184,7 @@ class Session:
             self._timer = self._loop.call_later(_REJOIN_S, self._end_without_workers)
 
     def _end_without_workers(self) -> None:
-        reasons = "; ".join(self._roster.refused.values()) or "all have left"
+        reasons = "; ".join(self.roster.refused.values()) or "all have left"
         self._break_off(f"it has had no worker for {_REJOIN_S:.0f} s: {reasons}")
 
     def _break_off(self, reason: str) -> None:
@@ -273,7 +273,7 @@ class Session:
         """
         failed = dict(failed)
         while True:
-            others = [address for address in self._roster.ready if address not in failed]
+            others = [address for address in self.roster.ready if address not in failed]
             if failed:
                 *_, error = failed.values()
                 if isinstance(error, NoEndpointError):
@@ -281,7 +281,7 @@ class Session:
                 if not isinstance(error, _ELSEWHERE):
                     raise self._final_error(label, failed)
                 if not others:
-                    if self._roster.is_settled:
+                    if self.roster.is_settled:
                         raise self._final_error(label, failed)
                     await self._next_change()  # another worker is joining
                     continue
@@ -308,7 +308,7 @@ class Session:
         if not isinstance(last, MediaNotFoundError | MediaOutOfReachError):
             return last
         reasons = "; ".join(
-            f"{self._roster.name_of(address)}: {error}" for address, error in failed.items()
+            f"{self.roster.name_of(address)}: {error}" for address, error in failed.items()
         )
         return type(last)(
             f"{label}: no worker of the cluster can read it: {reasons}. Say under `paths` of the "
@@ -350,7 +350,7 @@ class Session:
         except KilledWorker as error:
             raise WorkerLostError(
                 f"{label}: {error.allowed_failures + 1} workers were lost while they worked on "
-                f"it, the last of them {self._roster.name_of(error.last_worker.address)}, so it "
+                f"it, the last of them {self.roster.name_of(error.last_worker.address)}, so it "
                 "is not tried again: see the logs of the workers"
             ) from error
         finally:

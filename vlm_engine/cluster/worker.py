@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,9 +34,11 @@ from vlm_engine.errors import StoreError, VLMEngineError
 from vlm_engine.paths import map_path
 from vlm_engine.tagging.requests import ImageRequest, VideoRequest
 from vlm_engine.types import Progress, ZipEntry
+from vlm_engine.watchdog import Readers
 
 _PROGRESS_EVERY_S = 0.25
 _LOOK_AGAIN_S = 0.1
+_STALL_S = 5.0
 _RequestT = TypeVar("_RequestT", VideoRequest, ImageRequest)
 _run = ContextVar("vlm_engine_run", default="")
 
@@ -59,6 +62,23 @@ async def open_engine(
     await dask_worker.set_resources(**{engine_name(run): dask_worker.state.nthreads})
     plugin.link.declare_ready()
     return None
+
+
+async def unreadable(run: str, files: Sequence[str], dask_worker: Worker) -> list[str]:
+    """Return what is wrong with each of the files that this worker cannot read, in its paths."""
+    plugin = dask_worker.plugins[engine_name(run)]
+    assert isinstance(plugin, RunPlugin)
+    return await plugin.unreadable(files)
+
+
+def _read_fault(path: str) -> str:
+    """Return why a file cannot be read; "" if it can. Reads one byte."""
+    try:
+        with Path(path).open("rb") as content:
+            content.read(1)
+    except (OSError, ValueError) as error:
+        return f"{path}: {getattr(error, 'strerror', None) or error}"
+    return ""
 
 
 class RunPlugin(WorkerPlugin):
@@ -135,6 +155,17 @@ class RunPlugin(WorkerPlugin):
         elif isinstance(source, str | Path):
             source = map_path(str(source), self._paths)
         return replace(request, source=source)
+
+    async def unreadable(self, files: Sequence[str]) -> list[str]:
+        """Return what is wrong with each of the files that cannot be read here."""
+        readers = Readers(len(files), _STALL_S)
+        paths = [map_path(file, self._paths) for file in files]
+        try:
+            calls = (readers.call(path, partial(_read_fault, path)) for path in paths)
+            found = await asyncio.gather(*calls, return_exceptions=True)
+        finally:
+            await readers.aclose()
+        return [str(fault) for fault in found if fault]
 
     def report_progress(self, number: int) -> Callable[[Progress], None]:
         """Return what reports the progress of the caller's video of this number."""
