@@ -331,9 +331,9 @@ class Simulation:
 
     # Questions.
 
-    def _dispatch(self, worker: _Worker, touched: int | None = None) -> None:
+    def _dispatch(self, worker: _Worker, changed: set[int] | None = None) -> None:
         """Ask what waits, as far as slots allow, and report what could be used."""
-        changed = set() if touched is None else {touched}
+        changed = changed or set()
         while worker.queue and worker.free:
             _, endpoint = worker.free[0]
             share = worker.shares[endpoint]
@@ -420,8 +420,7 @@ class Simulation:
                     worker.queue.extend([video] * video.next_round())
                 else:
                     ended.append(video)
-        for _, endpoint in answers:
-            self._dispatch(worker, endpoint)
+        self._dispatch(worker, {endpoint for _, endpoint in answers})
         for video in ended:
             self._finish(worker, video)
 
@@ -519,7 +518,7 @@ class Simulation:
         share = worker.shares[endpoint]
         share.number, share.allowed = number, allowed
         self._offer(worker, endpoint)
-        self._dispatch(worker, endpoint)
+        self._dispatch(worker, {endpoint})
 
     # Losses.
 

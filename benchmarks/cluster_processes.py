@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-THREADS = 16
+THREADS = 8
 """Threads of a worker: so many videos at once, however few questions each has at a time."""
 _START_S = 60.0
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
