@@ -12,9 +12,9 @@ import logging
 import os
 from pathlib import Path
 
-from vlm_engine import ClusterConfig, VLMEngine
+from vlm_engine import VLMEngine
 from vlm_engine.cluster import open_engine
-from vlm_engine.config_models import EndpointConfig, EngineConfig, ModelConfig
+from vlm_engine.config_models import ClusterConfig, EndpointConfig, EngineConfig, ModelConfig
 from vlm_engine.errors import CoverageError, MediaError, WorkerLostError
 
 VIDEOS = {".mp4", ".mkv", ".webm", ".mov", ".avi", ".ts", ".wmv"}

@@ -20,6 +20,7 @@ from vlm_engine.config.base import SettingsGroup
 MODULES = (
     "vlm_engine",
     "vlm_engine.config_models",
+    "vlm_engine.cluster",
     "vlm_engine.models",
     "vlm_engine.errors",
     "vlm_engine.types",

@@ -1,6 +1,7 @@
 """The configuration classes under the name that scripts import: see ``vlm_engine.config``."""
 
 from vlm_engine.config.models import (
+    ClusterConfig,
     EndpointConfig,
     EngineConfig,
     ImageConfig,
@@ -17,6 +18,7 @@ from vlm_engine.config.models import (
 )
 
 __all__ = [
+    "ClusterConfig",
     "EndpointConfig",
     "EngineConfig",
     "ImageConfig",

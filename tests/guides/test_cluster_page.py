@@ -20,8 +20,8 @@ import pytest
 from haven.settings.settings import Settings
 from sandbox.snippets import run_program, snippets, write_files
 from sandbox.videos import VideoSpec, generate
-from vlm_engine import ClusterConfig, __version__
-from vlm_engine.config.models import EngineConfig
+from vlm_engine import __version__
+from vlm_engine.config_models import ClusterConfig, EngineConfig
 from vlm_engine.testing import Behaviour, SandboxVLM
 from vlm_engine.testing.threads import running
 
@@ -201,7 +201,7 @@ def test_the_page_names_every_setting_and_this_version():
 
 
 def test_messages_that_are_quoted_exist():
-    events = TEXT.partition("## What happens when")[2]
+    events = TEXT.partition("## What happens when")[2].partition("## Inside")[0]
     messages = [text for text in re.findall(r"`([^`]+)`", events) if " " in text]
     assert len(messages) > 8
     sources = "\n".join(

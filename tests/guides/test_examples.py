@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -122,6 +123,20 @@ def test_a_small_model_scans_and_a_large_one_judges(example, video, vlm):
     fewer, more = (int(re.findall(r"(\d+) to the judge", lines)[0]) for lines in (both, alone))
     assert fewer < more
     assert "to the scout" in both
+
+
+def test_a_folder_on_the_workers_of_a_cluster(example, video, vlm, tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    shutil.copyfile(video.path, here / "game.mp4")
+    (here / "broken.mp4").write_bytes(b"no video")
+    there.symlink_to(here)
+    arguments = ("--endpoint", vlm.url, "--there", there, "--tags", ",".join(TAGS))
+    said = example("cluster.py", here, "--cluster", "local:2", "--slots", 8, *arguments)
+    assert "broken.mp4: failed: " in said
+    assert f"game.mp4: {', '.join(sorted(true_tags(video)))}\n" in said
+    assert re.search(r"^[1-9]\d* questions$", said, re.MULTILINE)
+    assert (here / "answers.sqlite").exists()
 
 
 def test_a_pipeline_from_a_file(example, video, vlm):

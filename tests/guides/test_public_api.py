@@ -39,8 +39,9 @@ def test_every_public_name_is_described_on_the_page(module):
         (
             "vlm_engine.config_models",
             "EngineConfig ModelConfig PipelineConfig PipelineModelConfig EndpointConfig TagRule "
-            "SearchConfig",
+            "SearchConfig ClusterConfig",
         ),
+        ("vlm_engine.cluster", "open_engine"),
         ("vlm_engine.models", "Model FilterCategories RenameTags MergeTags DropTags"),
         (
             "vlm_engine.errors",
