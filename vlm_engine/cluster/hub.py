@@ -172,8 +172,9 @@ class Hub(SchedulerPlugin):
     def _take_turns(self) -> None:
         self._timer = None
         for name, division in self._divisions.items():
-            division.rotate()
-            self._divide(name)
+            if division.is_short:
+                division.rotate()
+                self._divide(name)
 
     def _workers(self) -> dict[str, tuple[str, str, int]]:
         """Return the name, the host and the threads of each worker, by its address."""
@@ -200,13 +201,15 @@ class _Mailbox:
         self.has_news = asyncio.Event()
         self.has_news.set()  # it knows no worker yet
         self._calls: list[tuple[str, int, bytes]] = []
+        self._known: dict[str, tuple[str, str, int]] | None = None
 
     def add(self, call: tuple[str, int, bytes]) -> None:
         self._calls.append(call)
         self.has_news.set()
 
     def taken(self, workers: dict[str, tuple[str, str, int]]) -> dict[str, Any]:
-        """Return what is new, which is then known."""
+        """Return what is new, which is then known. ``workers``: those that there are now."""
         calls, self._calls = self._calls, []
+        is_known, self._known = workers == self._known, workers
         self.has_news.clear()
-        return {"calls": calls, "workers": workers}
+        return {"calls": calls, "workers": None if is_known else workers}

@@ -165,7 +165,8 @@ class Session:
         replies: list[Call] = []
         while True:
             news = await ask(client=self._client.id, run=self._run, replies=replies)
-            self.roster.update(news["workers"])
+            if news["workers"] is not None:
+                self.roster.update(news["workers"])
             replies = await asyncio.to_thread(self._calls.replies_to, news["calls"])
 
     def _end_listening(self, listening: asyncio.Task[None]) -> None:
