@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.end_to_end.conftest import content, present, texts, wait_for
 
@@ -60,6 +61,39 @@ def test_local_workers_end_with_a_task_that_is_killed(theatre):
     assert "2 scenes queued, as many at a time as the cluster takes, at most 1." in texts(
         job, "info"
     )
+
+
+@pytest.mark.thorough
+def test_files_that_workers_lack_come_from_stash_or_fail(theatre, pictures):
+    """Stash sends pictures, which travel on to workers; a video is read by workers alone."""
+    folders = {str(file.path.parent): "/nowhere" for file in (theatre.videos[0], pictures[0])}
+    cluster = {"address": "local:1", "paths": {"*": folders}}
+    theatre.install(CLUSTER=cluster, STREAM_FROM_STASH=True)
+    (scene,) = theatre.queue(0)
+    images = theatre.add(*pictures[:12])
+    job = theatre.run("Tag What Is New")
+    assert job.error is None
+    tags = theatre.image_tags()
+    assert {image: tags[image] for image in images} == {
+        image: {*one.tags, "VLM_Tagged"} for image, one in images.items()
+    }
+    assert "Until then Stash is asked for it" in texts(job, "info")
+    assert set(theatre.state(scene).tags) == {"VLM_TagMe", "VLM_Errored"}
+    (error,) = job.texts("error")
+    assert "no worker of the cluster can read it: worker 0 at" in error
+    assert f"/nowhere/{theatre.videos[0].path.name}" in error
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("task", ["Tag Videos", "Tag Images"])
+def test_without_the_cluster_everything_stays_queued(theatre, pictures, task):
+    theatre.install(CLUSTER="tcp://127.0.0.1:9")
+    (scene,) = theatre.queue(0)
+    (image,) = theatre.add(pictures[0])
+    job = theatre.run(task)
+    assert "cluster: no scheduler answers at tcp://127.0.0.1:9" in str(job.error)
+    assert theatre.state(scene).tags == ("VLM_TagMe",)
+    assert theatre.image_tags()[image] == {"VLM_TagMe"}
 
 
 def test_a_worker_leaves_standard_output_to_its_task():
