@@ -109,7 +109,9 @@ class Cluster:
         self._start("scheduler", _scheduler, "dask_scheduler", arguments, environment)
         until(lambda: self._file.exists() and self._file.read_text().endswith("}"))
 
-    def join(self, *names: str, threads: int = 4, **environment: str) -> None:
+    def join(
+        self, *names: str, threads: int = 4, host: str = "127.0.0.1", **environment: str
+    ) -> None:
         """Start workers. Do not wait for them.
 
         ``environment``: variables for programs started apart, elsewhere than in this folder, so
@@ -119,6 +121,7 @@ class Cluster:
             arguments = [self.address, "--nthreads", str(threads), "--no-nanny", "--name", name]
             arguments += ["--no-dashboard", "--memory-limit", "0", "--death-timeout", "60"]
             arguments += ["--local-directory", str(self.folder), *self.tls]
+            arguments += ["--host", f"{self.address.partition(':')[0]}://{host}"]
             self._start(name, _worker, "dask_worker", arguments, environment)
 
     def _start(

@@ -14,6 +14,7 @@ from typing import Any
 
 from distributed import Client, KilledWorker, Security
 from distributed.client import FutureCancelledError
+from distributed.comm.core import FatalCommClosedError
 
 from vlm_engine.cluster import hub
 from vlm_engine.cluster.local import local_cluster
@@ -121,6 +122,11 @@ class Session:
                     timeout=_CONNECT_S,
                 )
             )
+        except FatalCommClosedError as error:
+            raise ConfigError(
+                f"cluster: the scheduler at {cluster.address} and this machine do not accept each "
+                f"other's certificates ({error}): check ca_file, cert_file and key_file"
+            ) from error
         except (OSError, TimeoutError, ValueError) as error:
             raise ConfigError(
                 f"cluster: no scheduler answers at {cluster.address} ({error}): start one with "
