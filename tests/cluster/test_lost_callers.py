@@ -34,8 +34,6 @@ def traces_on_worker(dask_worker):
     """Return what a worker has of callers."""
     return [
         *(name for name in dask_worker.plugins if "vlm-engine" in name),
-        *(name for name in dask_worker.state.total_resources if "vlm-engine" in name),
-        *(name for name in dask_worker.state.available_resources if "vlm-engine" in name),
         *dask_worker.state.tasks,
         *dask_worker._vlm_engine_links,
     ]
@@ -48,8 +46,6 @@ def traces_on_scheduler(dask_scheduler):
     )
     return [
         *(key for key, task in dask_scheduler.tasks.items() if task.state != "forgotten"),
-        *(name for name in dask_scheduler.resources if dask_scheduler.resources[name]),
-        *(name for one in dask_scheduler.workers.values() for name in one.resources),
         *hub._mailboxes,
         *hub._divisions,
     ]

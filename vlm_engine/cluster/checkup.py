@@ -46,7 +46,7 @@ async def _findings(
     while len(roster.known) < cluster.local_workers or not roster.is_settled:  # noqa: ASYNC110
         await asyncio.sleep(_LOOK_AGAIN_S)
     ready, known = len(roster.ready), len(roster.known)
-    text, at_once = f"{ready} of {known} can be used", session.videos_at_once
+    text, at_once = f"{ready} of {known} can be used", session.places
     unreadable = await roster.unreadable(files)
     return [
         ok("workers", text, used=ready, known=known, videos_at_once=at_once),

@@ -86,12 +86,12 @@ class ClusterEngine(VLMEngine):
     @property
     def slots(self) -> int:
         """Number of pictures worth having in flight at once, as far as is known now."""
-        return AT_ONCE * (self._session.places if self._session else 1)
+        return AT_ONCE * max(1, self._session.places if self._session else 0)
 
     @property
     def videos_at_once(self) -> int | None:
         """Number of videos worth having in flight at once, as far as is known now."""
-        return self._session.videos_at_once if self._session else None
+        return self._session.places if self._session else None
 
     def labelled_stats(self) -> dict[str, tuple[str, EndpointStats]]:
         """Return what each endpoint did for all workers, as these told it last."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from time import time
 from typing import Any
 
 from distributed import Scheduler, SchedulerPlugin
@@ -24,8 +23,6 @@ REPLY = f"vlm-engine-reply-{__version__}"
 CLOSE = f"vlm-engine-close-{__version__}"
 REPORT = f"vlm-engine-report-{__version__}"
 ALLOW = f"vlm-engine-allow-{__version__}"
-READY = f"vlm-engine-ready-{__version__}"
-CLOSED = f"vlm-engine-closed-{__version__}"
 """Names of the messages: callers of other versions have a hub of their own."""
 
 _LINGERS_S = 2.0
@@ -33,11 +30,6 @@ _LINGERS_S = 2.0
 _TURN_S = 1.0
 _LONGEST_POLL_S = 5.0
 _log = logging.getLogger(__name__)
-
-
-def engine_name(run: str) -> str:
-    """Return the name of a run's engine on each worker, and of the resource that its tasks need."""
-    return f"vlm-engine {run}"
 
 
 class Hub(SchedulerPlugin):
@@ -58,8 +50,6 @@ class Hub(SchedulerPlugin):
         scheduler.handlers[NEXT] = self.next
         scheduler.stream_handlers[CALL] = self.take_call
         scheduler.stream_handlers[REPORT] = self.take_report
-        scheduler.stream_handlers[READY] = self.take_ready
-        scheduler.stream_handlers[CLOSED] = self.take_closed
 
     # Callers.
 
@@ -88,6 +78,7 @@ class Hub(SchedulerPlugin):
         if mailbox is None:
             self._send(worker, {"op": CLOSE, "run": run})
         else:
+            mailbox.workers.add(worker)
             mailbox.add((worker, number, content))
 
     def remove_client(self, scheduler: Scheduler, client: str) -> None:
@@ -98,38 +89,8 @@ class Hub(SchedulerPlugin):
             for worker in mailbox.workers:
                 self._send(worker, {"op": CLOSE, "run": run})
             self._forget_soon(run)
-            self._forget_resource(run)
 
     # Workers.
-
-    def take_ready(self, worker: str, run: str) -> None:
-        """Give a worker whose engine is open the tasks that wait for one.
-
-        Dask looks for tasks when a worker joins, which then has no engine yet.
-        """
-        scheduler = self._scheduler
-        if run not in self._mailboxes:
-            self._send(worker, {"op": CLOSE, "run": run})
-            return
-        self._mailboxes[run].workers.add(worker)
-        if scheduler is not None and worker in scheduler.workers:
-            state = scheduler.workers[worker]
-            waiting = scheduler.bulk_schedule_unrunnable_after_adding_worker(state)
-            scheduler.transitions(waiting, f"{READY}-{time()}")
-
-    def take_closed(self, worker: str, run: str) -> None:
-        """Forget what a worker had for the tasks of a caller that has left."""
-        if self._scheduler is not None and worker in self._scheduler.workers:
-            state, resource = self._scheduler.workers[worker], engine_name(run)
-            for amounts in (state.resources, state.used_resources):
-                amounts.pop(resource, None)
-            self._scheduler.resources.get(resource, {}).pop(worker, None)
-        self._forget_resource(run)
-
-    def _forget_resource(self, run: str) -> None:
-        there = {} if self._scheduler is None else self._scheduler.resources
-        if not there.get(engine_name(run)):
-            there.pop(engine_name(run), None)
 
     def add_worker(self, scheduler: Scheduler, worker: str) -> None:
         """Tell callers of a new worker."""

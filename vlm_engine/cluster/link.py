@@ -56,10 +56,6 @@ class Link:
         """Report what the engine has and wants of an endpoint's slots."""
         self._send({"op": hub.REPORT, "run": self.run, "name": name, "numbers": numbers})
 
-    def declare_ready(self) -> None:
-        """Declare that tasks may come now."""
-        self._send({"op": hub.READY, "run": self.run})
-
     def close(self) -> None:
         """Fail the calls that wait. Later ones fail at once."""
         self._is_closed = True

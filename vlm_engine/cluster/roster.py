@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from distributed import Client
@@ -57,6 +57,7 @@ class Roster:
         self._config = config
         self._cluster = cluster
         self._on_change = on_change
+        self._next_change: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._preparing: dict[str, asyncio.Task[None]] = {}
 
     @property
@@ -79,7 +80,16 @@ class Roster:
         for address in workers.keys() - self.known.keys():
             worker = self.known[address] = KnownWorker(address, *workers[address])
             self._preparing[address] = asyncio.create_task(self._prepare(worker))
-        self._on_change()
+        self._changed()
+
+    async def change(self) -> None:
+        """Wait until the workers change."""
+        await asyncio.shield(self._next_change)
+
+    async def loss_of(self, addresses: Collection[str]) -> None:
+        """Wait until none of these workers is ready any more."""
+        while not self.ready.keys().isdisjoint(addresses):
+            await self.change()
 
     def name_of(self, address: str) -> str:
         """Return what messages call the worker at this address."""
@@ -101,6 +111,11 @@ class Roster:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def _changed(self) -> None:
+        over, self._next_change = self._next_change, self._next_change.get_loop().create_future()
+        over.set_result(None)
+        self._on_change()
+
     async def _prepare(self, worker: KnownWorker) -> None:
         """Open an engine on a worker. One that cannot be used is named; the others go on."""
         try:
@@ -115,7 +130,7 @@ class Roster:
                 _log.info("%s takes %d at once.", worker, worker.places)
         finally:
             del self._preparing[worker.address]
-            self._on_change()
+            self._changed()
 
     async def _fault_of(self, worker: KnownWorker) -> str:
         """Return why a worker cannot be used; "" if it can."""

@@ -43,6 +43,7 @@ from vlm_engine.video import identity_of
 _CONNECT_S, _JOIN_S, _REJOIN_S = 10.0, 60.0, 300.0
 _ELSEWHERE = (MediaNotFoundError, MediaOutOfReachError, NoEndpointError)
 """Errors that another worker may not have."""
+_MOST_LOSSES = 4  # as Dask counts them where other workers are left
 _NOTHING: Mapping[str, VLMEngineError] = MappingProxyType({})
 
 
@@ -61,12 +62,13 @@ class Session:
         self._config = config
         self._cluster = cluster
         self._run = uuid.uuid4().hex
-        self._calls = StoreCalls(store, {"progress": self._take_progress, "log": _take_log})
+        self._calls = StoreCalls(
+            store, {"progress": self._take_progress, "log": _take_log, "opened": lambda: None}
+        )
         self._loop = asyncio.get_running_loop()
         self._end: asyncio.Future[None] = self._loop.create_future()
-        self._has_changed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._places = Places(lambda: self.videos_at_once)
+        self._places = Places(lambda: self.places)
         self._pictures = PictureTasks(self._tag_pictures)
         self._numbers = count(1)
         self._on_progress: dict[int, Callable[[Progress], None]] = {}
@@ -97,13 +99,8 @@ class Session:
 
     @property
     def places(self) -> int:
-        """Number of tasks that the workers work on at once."""
-        return max(1, self.roster.places)
-
-    @property
-    def videos_at_once(self) -> int:
-        """Number of videos worth having in flight: each worker has one ready to begin."""
-        return self.roster.places + len(self.roster.ready)
+        """Number of tasks that the workers work on at once, and of those in flight."""
+        return self.roster.places
 
     # Opening.
 
@@ -158,8 +155,7 @@ class Session:
 
     async def _next_change(self) -> None:
         """Wait until the workers change, or a second. Raises why the cluster cannot be used."""
-        self._has_changed.clear()
-        changed = asyncio.create_task(self._has_changed.wait())
+        changed = asyncio.create_task(self.roster.change())
         await asyncio.wait((changed, self._end), timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
         changed.cancel()
         if self._end.done():
@@ -181,7 +177,6 @@ class Session:
 
     def _take_change(self) -> None:
         """Go on with what workers that have joined can do; end where none is left for long."""
-        self._has_changed.set()
         self._places.admit()
         if self.roster.ready or not self.roster.is_settled:
             if self._timer is not None:
@@ -245,7 +240,7 @@ class Session:
         self, pictures: Sequence[Picture]
     ) -> Sequence[ImageOutput | VLMEngineError]:
         async with self._places.at(0):
-            outcome = await self._outcome("pictures", 0, None, tag_images, list(pictures))
+            outcome = await self._outcome("pictures", 0, {}, tag_images, list(pictures))
             found = outcome.result or [outcome.error or WorkerLostError()] * len(pictures)
             return await asyncio.gather(
                 *(
@@ -280,25 +275,50 @@ class Session:
         """
         failed = dict(failed)
         while True:
-            others = [address for address in self.roster.ready if address not in failed]
-            if failed:
-                *_, error = failed.values()
-                if isinstance(error, NoEndpointError):
-                    others = [address for address in others if address not in self._unable]
-                if not isinstance(error, _ELSEWHERE):
-                    raise self._final_error(label, failed)
-                if not others:
-                    if self.roster.is_settled:
-                        raise self._final_error(label, failed)
-                    await self._next_change()  # another worker is joining
-                    continue
-            outcome: Outcome[T] = await self._outcome(
-                label, priority, others if failed else None, function, *values
-            )
+            outcome: Outcome[T] = await self._outcome(label, priority, failed, function, *values)
             if outcome.error is None:
                 result: Any = outcome.result
                 return result  # type: ignore[no-any-return]
             failed[outcome.worker] = outcome.error
+
+    async def _outcome(
+        self,
+        label: str,
+        priority: int,
+        failed: Mapping[str, VLMEngineError],
+        function: Callable[..., Coroutine[Any, Any, Outcome[T]]],
+        *values: object,
+    ) -> Outcome[T]:
+        """Return the outcome of a task, of a worker that has not failed it.
+
+        Raises ``WorkerLostError`` when the workers that had it were lost again and again.
+        """
+        for _ in range(_MOST_LOSSES):
+            workers = await self._able_workers(label, failed)
+            outcome: Outcome[T] | None = await self._submitted(
+                label, priority, workers, function, *values
+            )
+            if outcome is not None:
+                self._note(outcome)
+                return outcome
+        raise _lost(label, _MOST_LOSSES)
+
+    async def _able_workers(self, label: str, failed: Mapping[str, VLMEngineError]) -> list[str]:
+        """Return the workers that may do a task. Wait for one. Raises the task's error when none
+        may.
+        """
+        while True:
+            able = [address for address in self.roster.ready if address not in failed]
+            if failed:
+                *_, error = failed.values()
+                if isinstance(error, NoEndpointError):
+                    able = [address for address in able if address not in self._unable]
+                may_succeed = able or not self.roster.is_settled
+                if not isinstance(error, _ELSEWHERE) or not may_succeed:
+                    raise self._final_error(label, failed)
+            if able:
+                return able
+            await self._next_change()
 
     def _note(self, outcome: Outcome[T]) -> None:
         """Note what a worker knows, and whether its endpoints answer."""
@@ -322,14 +342,15 @@ class Session:
             "cluster where each worker has the folder"
         )
 
-    async def _outcome(
+    async def _submitted(
         self,
         label: str,
         priority: int,
-        workers: Sequence[str] | None,
+        workers: Sequence[str],
         function: Callable[..., Coroutine[Any, Any, Outcome[T]]],
         *values: object,
-    ) -> Outcome[T]:
+    ) -> Outcome[T] | None:
+        """Return the outcome of a task that one of these workers does; None if all are lost."""
         key = f"{function.__name__}-{uuid.uuid4().hex}"
         future: Any = self._client.submit(
             function,
@@ -340,27 +361,25 @@ class Session:
             pure=False,
             priority=priority,
             workers=workers,
-            resources={hub.engine_name(self._run): 1},
         )
         result = asyncio.ensure_future(future.result())
+        loss = asyncio.create_task(self.roster.loss_of(workers))
         try:
-            await asyncio.wait((result, self._end), return_when=asyncio.FIRST_COMPLETED)
-            if not result.done():
+            await asyncio.wait((result, loss, self._end), return_when=asyncio.FIRST_COMPLETED)
+            if result.done():
+                outcome: Outcome[T] = result.result()
+                return outcome
+            if self._end.done():
                 self._end.result()
-            outcome: Outcome[T] = result.result()
-            self._note(outcome)
-            return outcome
+            return None
         except FutureCancelledError as error:
             self._break_off(f"its scheduler has gone or dropped a task ({error.reason})")
             self._end.result()
             raise
         except KilledWorker as error:
-            raise WorkerLostError(
-                f"{label}: {error.allowed_failures + 1} workers were lost while they worked on "
-                f"it, the last of them {self.roster.name_of(error.last_worker.address)}, so it "
-                "is not tried again: see the logs of the workers"
-            ) from error
+            raise _lost(label, error.allowed_failures + 1) from error
         finally:
+            loss.cancel()
             if not result.done():
                 result.cancel()
                 await self._client.cancel([future], force=True)  # type: ignore[no-untyped-call]
@@ -371,6 +390,13 @@ class Session:
         on_progress = self._on_progress.get(number)
         if on_progress is not None:
             self._loop.call_soon_threadsafe(on_progress, progress)
+
+
+def _lost(label: str, losses: int) -> WorkerLostError:
+    return WorkerLostError(
+        f"{label}: {losses} workers were lost while they worked on it, so it is not tried again: "
+        "see the logs of the workers"
+    )
 
 
 def _security(cluster: ClusterConfig) -> Security | None:

@@ -14,8 +14,6 @@ from typing import Any, TypeVar
 
 from distributed import Worker, WorkerPlugin, get_worker
 
-from vlm_engine.cluster import hub
-from vlm_engine.cluster.hub import engine_name
 from vlm_engine.cluster.link import GONE, Link
 from vlm_engine.cluster.outcome import (
     ImageOutput,
@@ -37,7 +35,6 @@ from vlm_engine.types import Progress, ZipEntry
 from vlm_engine.watchdog import Readers
 
 _PROGRESS_EVERY_S = 0.25
-_LOOK_AGAIN_S = 0.1
 _STALL_S = 5.0
 _RequestT = TypeVar("_RequestT", VideoRequest, ImageRequest)
 _run = ContextVar("vlm_engine_run", default="")
@@ -50,18 +47,17 @@ async def open_engine(
     log_level: int,
     dask_worker: Worker,
 ) -> VLMEngineError | None:
-    """Open the engine for a caller's run, and declare that this worker takes its tasks.
-
-    Returns the error if it cannot be opened.
-    """
+    """Open the engine for a caller's run. Return the error if it cannot be opened."""
     plugin = RunPlugin(run, config, cluster, log_level)
     await dask_worker.plugin_add(plugin=plugin, name=engine_name(run))
     if plugin.error is not None:
         await dask_worker.plugin_remove(name=engine_name(run))
-        return plugin.error
-    await dask_worker.set_resources(**{engine_name(run): dask_worker.state.nthreads})
-    plugin.link.declare_ready()
-    return None
+    return plugin.error
+
+
+def engine_name(run: str) -> str:
+    """Return the name of a run's engine among the plugins of a worker."""
+    return f"vlm-engine {run}"
 
 
 async def unreadable(run: str, files: Sequence[str], dask_worker: Worker) -> list[str]:
@@ -84,8 +80,7 @@ def _read_fault(path: str) -> str:
 class RunPlugin(WorkerPlugin):
     """One engine on one worker, for the tasks of one caller's run.
 
-    ``error``: why it could not be opened. Dask would log the settings with it. ``link``: the
-    connection to the caller, from ``setup`` on.
+    ``error``: why it could not be opened. Dask would log the settings with it.
     """
 
     def __init__(
@@ -105,21 +100,22 @@ class RunPlugin(WorkerPlugin):
         names = str(worker.name), worker.ip, worker.address
         self._worker = worker
         self._paths = tuple(self._cluster.paths_of(*names).items())
-        self.link = Link(worker, self._run)
-        self.link.on_close = self._close_soon
-        self._log = _LogToCaller(self.link, str(worker.name))
+        self._link = Link(worker, self._run)
+        self._link.on_close = self._close_soon
+        self._log = _LogToCaller(self._link, str(worker.name))
         logging.getLogger("vlm_engine").addHandler(self._log)
         logging.getLogger("vlm_engine").setLevel(self._log_level)
         self._engine = VLMEngine(
             for_worker(self._config, names),
-            store=RemoteStore(self.link),
-            shares=SlotShares(self.link, worker.ip),
+            store=RemoteStore(self._link),
+            shares=SlotShares(self._link, worker.ip),
         )
         self.error = await _error_or_result(self._engine.initialize())
+        self._link.tell("opened")  # a caller that has gone meanwhile has it closed again
 
     async def teardown(self, worker: Worker) -> None:
         """Cancel the tasks, and close the engine."""
-        self.link.close()
+        self._link.close()
         for task in tuple(self._tasks.values()):
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
@@ -176,26 +172,15 @@ class RunPlugin(WorkerPlugin):
             now = time.monotonic()
             if now - last_s >= _PROGRESS_EVERY_S or progress.fraction >= 1:
                 last_s = now
-                self.link.tell("progress", number, progress)
+                self._link.tell("progress", number, progress)
 
         return report
 
     def _close_soon(self) -> None:
-        self.link.close()
-        if engine_name(self._run) in self._worker.plugins:  # else the worker itself is closing
-            self._closing = asyncio.ensure_future(self._close())
-
-    async def _close(self) -> None:
-        """Remove everything of this run from the worker."""
-        name, state = engine_name(self._run), self._worker.state
-        await self._worker.plugin_remove(name=name)
-        while any(  # noqa: ASYNC110 - Dask has no event for it
-            name in (task.resource_restrictions or ()) for task in state.tasks.values()
-        ):
-            await asyncio.sleep(_LOOK_AGAIN_S)
-        for amounts in (state.total_resources, state.available_resources):
-            amounts.pop(name, None)
-        self._worker.batched_send({"op": hub.CLOSED, "run": self._run})
+        self._link.close()
+        name = engine_name(self._run)
+        if name in self._worker.plugins:  # else the worker itself is closing
+            self._closing = asyncio.ensure_future(self._worker.plugin_remove(name=name))
 
 
 async def tag_video(
