@@ -44,6 +44,7 @@ from vlm_engine import (
 
 _log = logging.getLogger(__name__)
 _SIZES_AT_ONCE = 8
+_SENT_AT_ONCE = 64
 _PATHS = on_the_page("PATH_MUTATION")
 
 Fetch: TypeAlias = Callable[[], Awaitable[bytes]]
@@ -89,7 +90,7 @@ class Tagger:
         self._engine = open_engine(engine_config(settings, store_path))
         self._looks_here = settings.engine.cluster is None
         self._readers = Readers(_SIZES_AT_ONCE, settings.engine.video.stall_s)
-        self._contents = ResizableSemaphore(lambda: self._engine.slots)
+        self._contents = ResizableSemaphore(self._most_contents)
         self._logged_unreadable = False
 
     async def __aenter__(self) -> Self:
@@ -253,6 +254,11 @@ class Tagger:
         if isinstance(image, ZipEntry):
             return replace(image, zip_path=map_path(image.zip_path, self._settings.path_mutation))
         return map_path(image, self._settings.path_mutation)
+
+    def _most_contents(self) -> int:
+        """Return how many pictures may be in memory here; a cluster takes far more at once."""
+        slots = self._engine.slots
+        return slots if self._looks_here else min(slots, _SENT_AT_ONCE)
 
     def _log_first_unreadable(self, error: MediaError) -> None:
         if not self._logged_unreadable:

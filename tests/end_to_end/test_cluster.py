@@ -64,6 +64,27 @@ def test_local_workers_end_with_a_task_that_is_killed(theatre):
 
 
 @pytest.mark.thorough
+def test_a_killed_run_over_a_cluster_asks_nothing_twice(elsewhere):
+    alone, theatre = elsewhere(), elsewhere()
+    counted = alone.install(**STEADY)
+    (undisturbed,) = alone.queue(0)
+    alone.run()
+    theatre.installed = 10
+    vlm = theatre.install(CLUSTER="local:2", **STEADY)
+    vlm.behaviour.latency_s = 0.3
+    (scene,) = theatre.queue(0)
+    job = theatre.stash.run_task("Tag Videos", {})
+    wait_for(lambda: vlm.counters.answered > 8)
+    job.stop()
+    job.wait()
+    wait_for(lambda: not vlm.counters.in_flight)
+    vlm.behaviour.latency_s = 0.0
+    assert theatre.run().error is None
+    assert content(theatre.state(scene)) == content(alone.state(undisturbed))
+    assert vlm.counters.answered <= counted.counters.answered + 4  # those in flight
+
+
+@pytest.mark.thorough
 def test_files_that_workers_lack_come_from_stash_or_fail(theatre, pictures):
     """Stash sends pictures, which travel on to workers; a video is read by workers alone."""
     folders = {str(file.path.parent): "/nowhere" for file in (theatre.videos[0], pictures[0])}
