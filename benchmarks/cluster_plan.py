@@ -200,7 +200,7 @@ class Simulation:
         plan = self._plan
         for number in range(plan.workers):
             self._join(number, number)
-        self._vacant = deque([*self._workers.values()] * (plan.places + 1))
+        self._vacant = deque([*self._workers.values()] * plan.places)
         self._admit()
         if plan.lost_every_s:
             self._after(plan.lost_every_s, self._lose_one)
@@ -269,13 +269,13 @@ class Simulation:
         worker.place = {endpoint: place for place, endpoint in enumerate(order)}
         self._workers[worker.name] = worker
         if self._now:
-            self._vacant.extend([worker] * (plan.places + 1))
+            self._vacant.extend([worker] * plan.places)
             self._admit()
 
     def _admit(self) -> None:
         """Let in the longest videos that wait, as ``Places`` does."""
         costs = self._costs
-        size = len(self._workers) * (self._plan.places + 1)
+        size = len(self._workers) * self._plan.places
         while self._waiting and self._held < size:
             self._held += 1
             self._caller_takes(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import pickle
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +22,7 @@ from vlm_engine.store import (
 Call = tuple[str, int, bytes]
 """A worker's address, a number that is 0 where no reply is awaited, and what is called."""
 _ADD_ALL = "add_all"
+_RECENT_S = 5.0
 _METHODS = frozenset(
     "add_all answers_to searches add_search terms add_terms pairs add_compared style set_style"
     " screening set_screening".split()
@@ -29,11 +32,13 @@ _METHODS = frozenset(
 class RemoteStore:
     """The caller's store: see ``vlm_engine.store.Store``. Not for the worker's event loop.
 
-    What ``add_all`` stores is safe on the caller's disk when it returns.
+    What ``add_all`` stores is safe on the caller's disk when it returns. What other workers learnt
+    of styles in the last seconds may be missing.
     """
 
     def __init__(self, link: Link) -> None:
         self._call: Callable[..., Any] = link.call
+        self._recent: dict[tuple[str, ...], tuple[float, Any]] = {}
 
     def close(self) -> None:
         """Do nothing: the caller keeps its store."""
@@ -64,22 +69,32 @@ class RemoteStore:
 
     def pairs(self, model: str, wording: str) -> dict[PairKey, PairCounts]:
         """Return what was counted of answers in two styles."""
-        return dict(self._call("pairs", model, wording))
+        return dict(self._seldom("pairs", model, wording))
 
     def add_compared(
         self, subject: Subject, stored: StoredAnswer, pairs: Mapping[PairKey, PairCounts]
     ) -> None:
         """Store an answer in another style, and add the pairs that it makes to the counts."""
+        self._recent.clear()
         self._call("add_compared", subject, stored, dict(pairs))
 
     def style(self, model: str, wording: str, tags: str) -> str | None:
         """Return the style that was last set for a list of tags."""
-        style: str | None = self._call("style", model, wording, tags)
+        style: str | None = self._seldom("style", model, wording, tags)
         return style
 
     def set_style(self, model: str, wording: str, tags: str, style: str) -> bool:
         """Set the style for a list of tags. Return whether it was another one before."""
+        self._recent.clear()
         return bool(self._call("set_style", model, wording, tags, style))
+
+    def _seldom(self, method: str, *values: str) -> Any:
+        """Return what a method returns, or returned a moment ago: every video asks for it."""
+        asked_at, found = self._recent.get((method, *values), (-math.inf, None))
+        if time.monotonic() - asked_at > _RECENT_S:
+            found = self._call(method, *values)
+            self._recent[method, *values] = time.monotonic(), found
+        return found
 
     def screening(self, endpoint: str, within_s: float) -> str | None:
         """Return the outcome of the latest test of an endpoint; None if it is older than that."""

@@ -165,12 +165,12 @@ class RunPlugin(WorkerPlugin):
 
     def report_progress(self, number: int) -> Callable[[Progress], None]:
         """Return what reports the progress of the caller's video of this number."""
-        last_s = 0.0
+        last_s = time.monotonic()
 
         def report(progress: Progress) -> None:
             nonlocal last_s
             now = time.monotonic()
-            if now - last_s >= _PROGRESS_EVERY_S or progress.fraction >= 1:
+            if now - last_s >= _PROGRESS_EVERY_S:
                 last_s = now
                 self._link.tell("progress", number, progress)
 

@@ -4,6 +4,7 @@ counts.
 
 from __future__ import annotations
 
+import asyncio
 from bisect import insort
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,7 @@ from vlm_engine.tagging.cached_client import (
     Tags,
 )
 from vlm_engine.tagging.comparison_run import ComparedModel, Comparison
-from vlm_engine.tagging.terms import SearchTerms, agreed_terms, style_comparisons
+from vlm_engine.tagging.terms import SearchesBefore, SearchTerms, agreed_terms, style_comparisons
 from vlm_engine.types import (
     Coverage,
     Findings,
@@ -74,6 +75,7 @@ class CategorySearch:
         self._answers = answers
         self._terms = terms
         self._groups = groups
+        self._recorded: frozenset[Tags] = frozenset()
         self._settings = settings
         self._cache_key = cache_key
 
@@ -94,7 +96,11 @@ class CategorySearch:
         Raises ``NoEndpointError`` and ``StoreError``.
         """
         settings = await cascade.search_fingerprint(config)
-        stored = await cascade.judge.finished_searches(cache_key)
+        stored, terms_before, answers = await asyncio.gather(
+            cascade.judge.finished_searches(cache_key),
+            cascade.judge.stored_terms(cache_key, settings),
+            cascade.load_answers(cache_key),
+        )
         finished = defaultdict[str, list[str]](list)
         for group, by, _ in stored:
             finished[by] += group
@@ -104,7 +110,7 @@ class CategorySearch:
             tags,
             cache_key,
             settings,
-            finished=finished,
+            before=SearchesBefore(finished, terms_before),
             earlier=earlier,
             learns=config.learn_costs,
         )
@@ -116,16 +122,20 @@ class CategorySearch:
         for time_s, seen in earlier.observations if earlier else ():
             if cascade.scanner is not None or not seen.scanned:
                 search.record(FrameQuery(time_s, tuple(seen.verdicts), Purpose.SCAN), seen)
-        return cls(
+        begun = cls(
             cascade,
             video,
             search,
-            await cascade.load_answers(cache_key),
+            answers,
             terms=terms,
             groups=groups,
             settings=settings,
             cache_key=cache_key,
         )
+        begun._recorded = frozenset(
+            group for group, by, is_same in stored if by == settings and is_same
+        )
+        return begun
 
     def next_queries(self) -> tuple[FrameQuery, ...]:
         """Return the next round of queries; none when the search is over."""
@@ -215,7 +225,8 @@ class CategorySearch:
         readable = coverage.asked - coverage.unreadable
         if coverage.answered < max(LEAST_COVERAGE * readable, LEAST_READABLE * coverage.asked):
             raise self._coverage_error()
-        await self.cascade.judge.record_searches(self._cache_key, self._groups, self._settings)
+        new = [group for group in self._groups if group not in self._recorded]
+        await self.cascade.judge.record_searches(self._cache_key, new, self._settings)
         for client in self.cascade.members:
             client.comparisons = await style_comparisons(client)
 

@@ -87,6 +87,16 @@ def _plan(values: Sequence[Any]) -> ComparisonPlan:
     return ComparisonPlan(spread, near, forms, every, tuple(tags))
 
 
+@dataclass(frozen=True, slots=True)
+class SearchesBefore:
+    """Earlier searches of a video. ``finished``: the tags of those that ended, by fingerprint.
+    ``terms``: those on which searches with the same settings began, oldest first.
+    """
+
+    finished: Mapping[str, Collection[str]]
+    terms: Sequence[str]
+
+
 async def agreed_terms(
     cascade: Cascade,
     video: VideoInfo,
@@ -94,7 +104,7 @@ async def agreed_terms(
     cache_key: str,
     settings: str,
     *,
-    finished: Mapping[str, Collection[str]],
+    before: SearchesBefore,
     earlier: Findings | None,
     learns: bool,
 ) -> SearchTerms:
@@ -102,9 +112,8 @@ async def agreed_terms(
 
     A search for these tags that was begun with these settings goes on on its own terms. One in the
     styles that are in use now, also for other tags, is repeated on its terms. Any other begins on
-    new ones. ``finished`` are the tags of finished searches, by fingerprint. What an ``earlier``
-    result covers is repeated on its terms. ``learns``: new costs are those learnt so far, and not
-    the usual ones. Raises ``NoEndpointError`` and ``StoreError``.
+    new ones. What an ``earlier`` result covers is repeated on its terms. ``learns``: new costs are
+    those learnt so far, and not the usual ones. Raises ``NoEndpointError`` and ``StoreError``.
     """
     if earlier is not None and earlier.terms:
         given = SearchTerms(earlier.terms)
@@ -113,18 +122,15 @@ async def agreed_terms(
         ):
             return given
     judge, names = cascade.judge, cascade.judge.kept_names(tags)
-    new, texts = await asyncio.gather(
-        _new_terms(cascade, video, compares=earlier is None, learns=learns),
-        judge.stored_terms(cache_key, settings),
-    )
+    new = await _new_terms(cascade, video, compares=earlier is None, learns=learns)
     stored = [
         terms
-        for terms in map(SearchTerms.from_stored, texts)
+        for terms in map(SearchTerms.from_stored, before.terms)
         if terms is not None and _are_allowed(terms, cascade, video)
     ]
     if stored and stored[-1].names == names:
         begun = stored[-1]
-        if not set(tags) <= set(finished.get(begun.fingerprint(settings), ())):
+        if not set(tags) <= set(before.finished.get(begun.fingerprint(settings), ())):
             return begun
     alike = [terms for terms in stored if terms.styles == new.styles]
     same_tags = [terms for terms in alike if terms.names == names]
