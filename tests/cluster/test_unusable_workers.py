@@ -101,6 +101,7 @@ async def test_a_scheduler_without_the_package_is_told(start, tmp_path):
     assert "pip install" in str(caught.value)
 
 
+@pytest.mark.thorough  # tests/cluster/test_check.py waits as long for the same
 async def test_an_address_without_a_scheduler_is_told():
     async with SandboxVLM() as vlm:
         with pytest.raises(ConfigError, match="no scheduler answers at tcp://127.0.0.1:1 .*start"):
