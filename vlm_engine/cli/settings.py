@@ -84,7 +84,7 @@ def asked_endpoints(config: EngineConfig) -> list[tuple[EndpointConfig, ModelCon
     endpoints = [
         (endpoint, model)
         for model in asked_models(config).values()
-        for endpoint in model.endpoints()
+        for endpoint in model.every_endpoint()
     ]
     if not endpoints:
         raise ConfigError(
