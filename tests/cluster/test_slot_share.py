@@ -40,17 +40,15 @@ async def test_reports_that_change_nothing_are_not_sent(share, told):
     assert len(told) == sent
 
 
-async def test_an_allowance_is_confirmed_once_it_is_obeyed(share, told):
+async def test_slots_to_give_back_go_one_by_one_as_they_get_free(share, told):
     share.report(0, 8, 8)
     share.take(Allowance(1, 8))
     share.report(8, 8, 8)
     share.take(Allowance(2, 4, 4))
     sent = len(told)
-    for taken in (8, 7, 6, 5):
+    for taken in (8, 7, 7, 6, 5, 4, 3, 4):
         share.report(taken, 8, 8)
-        assert len(told) == sent
-    share.report(4, 8, 8)
-    assert told[sent:] == [[8, 4, 8, 2]]
+    assert told[sent:] == [[8, taken, 8, 2] for taken in (8, 7, 6, 5, 4)]
 
 
 async def test_slots_that_are_not_wanted_are_told_after_a_while(share, told):

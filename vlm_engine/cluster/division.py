@@ -42,9 +42,9 @@ class Division:
 
     All engines together never hold more than the endpoint takes, as the one says that knows most:
     one that was just started may not know yet. An engine that must give slots back keeps them
-    until it reports that it has seen this, and has no more in flight; only then do others get
-    them. Where there are fewer slots than engines that want one, ``rotate`` gives those without
-    one their turn.
+    until it reports that it has seen this, and how many it has in flight still; only then do
+    others get them. Where there are fewer slots than engines that want one, ``rotate`` gives those
+    without one their turn.
 
     Max-min fairness: Bertsekas and Gallager, Data Networks (1992), section 6.5.2.
     """

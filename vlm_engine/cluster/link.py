@@ -21,6 +21,7 @@ class Link:
 
     Use it on the event loop of the worker. ``on_close`` is called when the caller has gone.
     ``on_allowance`` is called with the name of an endpoint and the numbers of an ``Allowance``.
+    ``is_closed``: nothing reaches the caller any more.
     """
 
     def __init__(self, worker: Worker, run: str) -> None:
@@ -31,7 +32,7 @@ class Link:
         self._loop = asyncio.get_running_loop()
         self._numbers = count(1)
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
-        self._is_closed = False
+        self.is_closed = False
         _links_of(worker)[run] = self
 
     def call(self, method: str, *values: object) -> Any:
@@ -58,7 +59,7 @@ class Link:
 
     def close(self) -> None:
         """Fail the calls that wait. Later ones fail at once."""
-        self._is_closed = True
+        self.is_closed = True
         _links_of(self._worker).pop(self.run, None)
         waiting, self._waiting = self._waiting, {}
         for reply in waiting.values():
@@ -66,7 +67,7 @@ class Link:
                 reply.set_exception(StoreError(GONE))
 
     async def _ask(self, content: bytes) -> bytes:
-        if self._is_closed:
+        if self.is_closed:
             raise StoreError(GONE)
         number = next(self._numbers)
         reply: asyncio.Future[bytes] = self._loop.create_future()
@@ -81,7 +82,7 @@ class Link:
         self._send({"op": hub.CALL, "run": self.run, "number": number, "content": content})
 
     def _send(self, message: dict[str, Any]) -> None:
-        if not self._is_closed:
+        if not self.is_closed:
             self._worker.batched_send(message)
 
     def _take_reply(self, number: int, content: bytes) -> None:

@@ -210,14 +210,22 @@ class Session:
         values: Mapping[str, object],
     ) -> VideoOutput:
         """Return what a worker gives for a video of so many bytes."""
-        number = next(self._numbers)
-        if on_progress is not None:
-            self._on_progress[number] = on_progress
+        number, settled = next(self._numbers), 0
+
+        def take(progress: Progress) -> None:
+            nonlocal settled
+            settled = max(settled, progress.settled)
+            if on_progress is not None:
+                on_progress(progress)
+
+        self._on_progress[number] = take
         try:
             async with self._places.at(size):
                 sent = await asyncio.to_thread(self._identified, request)
+                given = sent, number, pipeline, dict(values)
+                label = str(request.source)
                 return await self._on_some_worker(
-                    str(request.source), size, tag_video, sent, number, pipeline, dict(values)
+                    label, size, tag_video, *given, settled=lambda: settled
                 )
         finally:
             self._on_progress.pop(number, None)
@@ -268,14 +276,18 @@ class Session:
         function: Callable[..., Coroutine[Any, Any, Outcome[T]]],
         *values: object,
         failed: Mapping[str, VLMEngineError] = _NOTHING,
+        settled: Callable[[], int] = lambda: 0,
     ) -> T:
         """Return a task's result; where one worker cannot do it, that of another worker.
 
-        ``failed``: the errors of workers that could not.
+        ``failed``: the errors of workers that could not. ``settled``: the number of frames that
+        are done.
         """
         failed = dict(failed)
         while True:
-            outcome: Outcome[T] = await self._outcome(label, priority, failed, function, *values)
+            outcome: Outcome[T] = await self._outcome(
+                label, priority, failed, function, *values, settled=settled
+            )
             if outcome.error is None:
                 result: Any = outcome.result
                 return result  # type: ignore[no-any-return]
@@ -288,20 +300,26 @@ class Session:
         failed: Mapping[str, VLMEngineError],
         function: Callable[..., Coroutine[Any, Any, Outcome[T]]],
         *values: object,
+        settled: Callable[[], int] = lambda: 0,
     ) -> Outcome[T]:
         """Return the outcome of a task, of a worker that has not failed it.
 
-        Raises ``WorkerLostError`` when the workers that had it were lost again and again.
+        Raises ``WorkerLostError`` when several workers in a row were lost with it, and none of them
+        got further than the one before.
         """
-        for _ in range(_MOST_LOSSES):
+        losses = before = 0
+        while losses < _MOST_LOSSES:
             workers = await self._able_workers(label, failed)
-            outcome: Outcome[T] | None = await self._submitted(
-                label, priority, workers, function, *values
-            )
-            if outcome is not None:
+            outcome: Outcome[T] | int = await self._submitted(priority, workers, function, *values)
+            if isinstance(outcome, Outcome):
                 self._note(outcome)
                 return outcome
-        raise _lost(label, _MOST_LOSSES)
+            losses = 0 if settled() > before else losses + outcome
+            before = max(before, settled())
+        raise WorkerLostError(
+            f"{label}: {losses} workers were lost while they worked on it, so it is not tried "
+            "again: see the logs of the workers"
+        )
 
     async def _able_workers(self, label: str, failed: Mapping[str, VLMEngineError]) -> list[str]:
         """Return the workers that may do a task. Wait for one. Raises the task's error when none
@@ -344,13 +362,12 @@ class Session:
 
     async def _submitted(
         self,
-        label: str,
         priority: int,
         workers: Sequence[str],
         function: Callable[..., Coroutine[Any, Any, Outcome[T]]],
         *values: object,
-    ) -> Outcome[T] | None:
-        """Return the outcome of a task that one of these workers does; None if all are lost."""
+    ) -> Outcome[T] | int:
+        """Return the outcome of a task that one of these workers does, or how many were lost."""
         key = f"{function.__name__}-{uuid.uuid4().hex}"
         future: Any = self._client.submit(
             function,
@@ -371,13 +388,13 @@ class Session:
                 return outcome
             if self._end.done():
                 self._end.result()
-            return None
+            return 1
         except FutureCancelledError as error:
             self._break_off(f"its scheduler has gone or dropped a task ({error.reason})")
             self._end.result()
             raise
         except KilledWorker as error:
-            raise _lost(label, error.allowed_failures + 1) from error
+            return int(error.allowed_failures) + 1
         finally:
             loss.cancel()
             if not result.done():
@@ -390,13 +407,6 @@ class Session:
         on_progress = self._on_progress.get(number)
         if on_progress is not None:
             self._loop.call_soon_threadsafe(on_progress, progress)
-
-
-def _lost(label: str, losses: int) -> WorkerLostError:
-    return WorkerLostError(
-        f"{label}: {losses} workers were lost while they worked on it, so it is not tried again: "
-        "see the logs of the workers"
-    )
 
 
 def _security(cluster: ClusterConfig) -> Security | None:

@@ -44,8 +44,9 @@ class SlotShare:
         self._now = _State(wanted, taken, limit, self._allowance.number)
         sent, allowed = self._sent, self._allowance.allowed
         lacks = wanted > allowed and wanted > sent.wanted
-        obeys = taken <= allowed and sent.seen != self._allowance.number
-        if lacks or obeys or limit != sent.limit:
+        has_seen = sent.seen != self._allowance.number
+        gives_back = max(taken, allowed) < max(sent.taken, allowed)
+        if lacks or has_seen or gives_back or limit != sent.limit:
             self._tell()
         elif wanted != sent.wanted and self._timer is None:
             loop = asyncio.get_running_loop()

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from distributed import Worker, WorkerPlugin, get_worker
+from distributed import Reschedule, Worker, WorkerPlugin, get_worker
 
 from vlm_engine.cluster.link import GONE, Link
 from vlm_engine.cluster.outcome import (
@@ -128,15 +128,20 @@ class RunPlugin(WorkerPlugin):
             self._tasks[key].cancel()
 
     async def outcome(self, key: str, work: Callable[[VLMEngine], Awaitable[T]]) -> Outcome[T]:
-        """Return what ``work`` gives with the engine, or its error."""
+        """Return what ``work`` gives with the engine, or its error.
+
+        Raises ``Reschedule`` when this worker leaves.
+        """
         _run.set(self._run)
         task = self._tasks[key] = asyncio.ensure_future(_error_or_result(work(self._engine)))
         try:
-            found = await task
-        except asyncio.CancelledError:
-            found = StoreError(GONE)
+            await asyncio.wait((task,))
         finally:
+            task.cancel()
             del self._tasks[key]
+        if self._link.is_closed or task.cancelled():
+            raise Reschedule
+        found = task.result()
         stats, comparisons = self._engine.labelled_stats(), self._engine.style_comparisons()
         state = WorkerState(stats, comparisons)
         if isinstance(found, VLMEngineError):
