@@ -9,6 +9,7 @@ import signal
 import pytest
 
 from tests.cluster.clusters import as_json, soon, tagging
+from vlm_engine.errors import WorkerLostError
 from vlm_engine.testing import Behaviour
 
 SLOTS = 8
@@ -29,6 +30,35 @@ async def test_a_killed_and_a_paused_worker_change_no_result(start, videos, alon
     assert vlm.counters.failed["abandoned"] > 0
     assert vlm.counters.requests <= alone.questions + SLOTS
     assert vlm.counters.in_flight_max <= SLOTS
+
+
+async def test_a_file_that_ends_four_workers_is_given_up(start, videos):
+    there = start("w0")
+    async with tagging(there, Behaviour(slots=SLOTS, latency_s=60.0)) as (engine, vlm):
+        work = asyncio.ensure_future(engine.process_video(videos[0]))
+        for number in range(4):
+            await soon(lambda: vlm.counters.in_flight)
+            there.kill(f"w{number}")
+            await soon(lambda: not vlm.counters.in_flight)
+            there.join(f"w{number + 1}")
+        with pytest.raises(WorkerLostError, match="4 workers were lost while they worked on it"):
+            await work
+
+
+async def test_a_file_goes_on_as_long_as_its_workers_get_further(start, videos, alone):
+    there, percents = start("w0"), [0]
+    async with tagging(there, Behaviour(slots=2, latency_s=0.2)) as (engine, vlm):
+        work = asyncio.ensure_future(
+            engine.process_video(videos[0], progress_callback=percents.append)
+        )
+        for number in range(6):
+            before = percents[-1]
+            await soon(lambda before=before: percents[-1] > before)
+            assert not work.done()
+            there.kill(f"w{number}")
+            there.join(f"w{number + 1}")
+        vlm.behaviour.latency_s = 0.0
+        assert as_json(await work) == alone.results[0]
 
 
 @pytest.mark.thorough
