@@ -17,7 +17,7 @@ SLOTS = 8
 
 @pytest.mark.parametrize("pause_s", [4.0, pytest.param(20.0, marks=pytest.mark.thorough)])
 async def test_a_killed_and_a_paused_worker_change_no_result(start, videos, alone, store, pause_s):
-    there = start("w1", "w2", "w3")
+    there = start("w1", "w2", "w3", threads=2)
     async with tagging(there, Behaviour(slots=SLOTS, latency_s=0.1), store) as (engine, vlm):
         work = asyncio.gather(*map(engine.process_video, videos))
         await soon(lambda: vlm.counters.answered >= alone.questions // 3)

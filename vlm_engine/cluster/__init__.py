@@ -5,7 +5,9 @@
 the packages of ``vlm-engine[cluster]``. This process keeps the answer store. Workers call it for
 every answer, so a worker that is lost costs only what it had in flight.
 
-    caller    engine.py     one task for each video, one for some pictures; answers the store calls
+    caller    engine.py     the engine that a program uses, over a session (session.py): connect
+                            (connection.py), follow the workers (roster.py), answer store calls,
+                            send tasks (dispatch.py): one for each video, one for some pictures
     scheduler hub.py        passes store calls on; divides the slots of endpoints (division.py)
     worker    worker.py     one engine for each caller; its store (remote_store.py) and its share of
                             the slots (slots.py) are at the other end of a link (link.py)

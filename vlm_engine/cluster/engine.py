@@ -95,11 +95,11 @@ class ClusterEngine(VLMEngine):
 
     def labelled_stats(self) -> dict[str, tuple[str, EndpointStats]]:
         """Return what each endpoint did for all workers, as these told it last."""
-        return added(self._session.states.values()) if self._session else {}
+        return added(self._session.dispatcher.states.values()) if self._session else {}
 
     def style_comparisons(self) -> tuple[StyleComparison, ...]:
         """Return what is known of the styles of asking each model, as of the last video."""
-        return self._session.comparisons if self._session else ()
+        return self._session.dispatcher.comparisons if self._session else ()
 
     async def _connected(self) -> Session:
         async with self._connecting:
