@@ -36,16 +36,17 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Work with these ``workers`` from the start; none: in the caller's own process.
-
-    ``wanted``: the most that its makespan may be over the ideal.
-    """
+    """Work with these ``workers`` from the start; none: in the caller's own process."""
 
     name: str
     workers: Sequence[str]
     servers: Sequence[Server]
     action: Action | None = None
-    wanted: float = 1.1
+
+    @property
+    def is_undisturbed(self) -> bool:
+        """True where no worker is lost, late, or slower than others."""
+        return self.action is None and len({server.answer_s for server in self.servers}) == 1
 
     def ideal_s(self, answers: int, longest_s: float) -> float:
         """Return the larger of the time of all answers and that of the longest video alone.
