@@ -1,13 +1,12 @@
 """The part in the scheduler: passes store calls on to the callers, and divides slots.
 
 Workers and scheduler talk in one-way messages, in order. A caller asks for what is new
-(``HubNames.NEXT``), and hands over its replies with the same request.
+(``NEXT``), and hands over its replies with the same request.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import defaultdict
 from typing import Any
 
@@ -29,7 +28,6 @@ _LINGERS_S = 2.0
 """How long the slots of a lost worker stay taken: the server must notice, too."""
 _TURN_S = 1.0
 _LONGEST_POLL_S = 5.0
-_log = logging.getLogger(__name__)
 
 
 class Hub(SchedulerPlugin):

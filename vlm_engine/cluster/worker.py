@@ -110,7 +110,7 @@ class RunPlugin(WorkerPlugin):
             store=RemoteStore(self._link),
             shares=SlotShares(self._link, worker.ip),
         )
-        self.error = await _error_or_result(self._engine.initialize())
+        self.error = await _error_or_result(self._engine.initialize)
         self._link.tell("opened")  # a caller that has gone meanwhile has it closed again
 
     async def teardown(self, worker: Worker) -> None:
@@ -133,7 +133,9 @@ class RunPlugin(WorkerPlugin):
         Raises ``Reschedule`` when this worker leaves.
         """
         _run.set(self._run)
-        task = self._tasks[key] = asyncio.ensure_future(_error_or_result(work(self._engine)))
+        task = self._tasks[key] = asyncio.ensure_future(
+            _error_or_result(partial(work, self._engine))
+        )
         try:
             await asyncio.wait((task,))
         finally:
@@ -220,7 +222,7 @@ async def tag_images(
 
     async def every(engine: VLMEngine) -> list[ImageOutput | VLMEngineError]:
         works = (
-            engine.run_image(plugin.here(request), pipeline, **values)
+            partial(engine.run_image, plugin.here(request), pipeline, **values)
             for request, pipeline, values in requests
         )
         return await asyncio.gather(*map(_error_or_result, works))
@@ -228,9 +230,9 @@ async def tag_images(
     return await plugin.outcome(key, every)
 
 
-async def _error_or_result(work: Awaitable[T]) -> T | VLMEngineError:
+async def _error_or_result(work: Callable[[], Awaitable[T]]) -> T | VLMEngineError:
     try:
-        return await work
+        return await work()
     except Exception as error:  # noqa: BLE001 - raised at the caller
         return portable(error)
 
