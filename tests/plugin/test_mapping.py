@@ -15,9 +15,9 @@ import pytest
 from haven.setup.file_search import default_roots, find_files
 from haven.setup.known_files import KnownFile, check_file
 from haven.setup.mapping import describe_rules, propose_rules
-from haven.setup.paths import rule_for
 from tests.disk_faults import as_somebody_without_rights
 from tests.plugin.local_settings import load
+from vlm_engine import rule_for
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the layouts are made on a POSIX disk")
 

@@ -9,8 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from haven.settings.layers import page_labels
-from haven.setup.paths import how_far, map_path
+from haven.setup.paths import how_far
 from haven.tagger import _PATHS, _not_found
+from vlm_engine import map_path
 
 MEDIA = "/Übung"
 TWO_CHARACTERS = unicodedata.normalize("NFD", MEDIA)
