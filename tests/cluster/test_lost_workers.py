@@ -51,7 +51,7 @@ async def test_a_file_goes_on_as_long_as_its_workers_get_further(start, videos, 
         work = asyncio.ensure_future(
             engine.process_video(videos[0], progress_callback=percents.append)
         )
-        for number in range(6):
+        for number in range(4):
             before = percents[-1]
             await soon(lambda before=before: percents[-1] > before)
             assert not work.done()

@@ -68,7 +68,9 @@ def group_of(started: subprocess.Popen[str]) -> list[psutil.Process]:
     return there
 
 
-@pytest.mark.parametrize("moment", ["starting", "working"])
+@pytest.mark.parametrize(
+    "moment", [pytest.param("starting", marks=pytest.mark.thorough), "working"]
+)
 def test_ctrl_c_ends_workers_of_this_machine_in_one_line(vlm, videos, store, tmp_path, moment):
     vlm.behaviour.latency_s = 0.1
     arguments = command(vlm, store, *videos, "--cluster", "local:2", "--quiet")

@@ -153,7 +153,10 @@ def test_the_command_for_one_machine_runs_as_printed(machines):
         pytest.param(
             [*CERTIFICATES, *CLOUD],
             id="cloud",
-            marks=pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl"),
+            marks=[
+                pytest.mark.thorough,
+                pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl"),
+            ],
         ),
     ],
 )
