@@ -8,7 +8,7 @@ import logging
 import threading
 import weakref
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -169,6 +169,14 @@ class Batcher(Generic[_EntryT, _ResultT]):
         waiting, self._waiting = self._waiting, []
         for _, future in waiting:
             resolve(future, error)
+
+
+async def cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel the tasks, and wait until all have ended, whatever comes of them."""
+    ending = tuple(tasks)
+    for task in ending:
+        task.cancel()
+    await asyncio.gather(*ending, return_exceptions=True)
 
 
 def resolve(future: asyncio.Future[_T], result: _T | BaseException) -> None:

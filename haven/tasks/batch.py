@@ -26,7 +26,7 @@ from vlm_engine import ImageResult, ImageTagInfo, VideoResult, VideoTagInfo
 
 _log = logging.getLogger(__name__)
 _LOOK_AGAIN_S = 1.0
-"""How soon a batch takes more items at once when it may: a worker may join at any time."""
+"""Seconds after which a batch looks whether it may take more items: a worker may have joined."""
 
 ItemT = TypeVar("ItemT", Scene, Image)
 ResultT = TypeVar("ResultT", VideoResult, ImageResult)

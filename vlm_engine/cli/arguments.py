@@ -208,7 +208,7 @@ def _tag(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--cluster",
-        type=_cluster,
+        type=partial(_parsed_setting, "engine.cluster"),
         metavar="ADDRESS",
         help="spread the files over a Dask cluster: the address of its scheduler, such as "
         "tcp://host:8786; local:4 starts 4 workers here",
@@ -342,33 +342,26 @@ def _serve(command: argparse.ArgumentParser) -> None:
 
 
 def _setting(name: str, text: str) -> Any:
-    from vlm_engine.config.by_name import parse_setting
-
     try:
-        return parse_setting(name, text, "")
-    except ConfigError as error:
-        fault = str(error).partition(": ")[2]
+        return _parsed_setting(name, text)
+    except argparse.ArgumentTypeError as fault:
         raise argparse.ArgumentTypeError(f"{fault} (it is {text!r})") from None
 
 
 def _addresses(text: str) -> Any:
-    from vlm_engine.config.by_name import parse_setting
     from vlm_engine.config.one_line import addresses_in
 
     entries = [
         {"base_url": entry} if isinstance(entry, str) else entry for entry in addresses_in(text)
     ]
-    try:
-        return parse_setting("model.multiplexer_endpoints", entries, "")
-    except ConfigError as error:
-        raise argparse.ArgumentTypeError(str(error).partition(": ")[2]) from None
+    return _parsed_setting("model.multiplexer_endpoints", entries)
 
 
-def _cluster(text: str) -> Any:
+def _parsed_setting(name: str, value: Any) -> Any:
     from vlm_engine.config.by_name import parse_setting
 
     try:
-        return parse_setting("engine.cluster", text, "")
+        return parse_setting(name, value, "")
     except ConfigError as error:
         raise argparse.ArgumentTypeError(str(error).partition(": ")[2]) from None
 

@@ -339,7 +339,7 @@ class Server:
     def has_slot(self, now: float) -> bool:
         """Return whether it may get another question."""
         taken = self._taken(now)
-        limit = max(sum(member.limit(now) for member in each) for each in self._pools.values())
+        limit = self._limit(now)
         return taken < limit and (self._share is None or self._is_allowed(taken, self._share))
 
     def report(self, wake: Callable[[], None], waiting: int, now: float) -> None:
@@ -348,12 +348,15 @@ class Server:
             return
         self._waiting[wake] = waiting
         taken = self._taken(now) + self._tested()
-        limit = max(sum(member.limit(now) for member in each) for each in self._pools.values())
+        limit = self._limit(now)
         self._share.report(
             taken,
             max(taken, min(limit, taken + sum(self._waiting.values()))),
             max(sum(member.offered for member in each) for each in self._pools.values()),
         )
+
+    def _limit(self, now: float) -> int:
+        return max(sum(member.limit(now) for member in each) for each in self._pools.values())
 
     def _taken(self, now: float) -> int:
         return sum(member.taken(now) for members in self._pools.values() for member in members)

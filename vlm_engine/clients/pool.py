@@ -51,6 +51,7 @@ from vlm_engine.errors import (
     NoEndpointError,
     WrongModelError,
 )
+from vlm_engine.tasks import cancel
 from vlm_engine.types import Answer, EndpointStats, Question, QuestionCost
 
 Screen = Callable[[EndpointConfig, float], Awaitable[Screened]]
@@ -262,10 +263,7 @@ class EndpointPool(Client):
         for queue in self._patience:
             for pending in queue.clear():
                 pending.resolve(RuntimeError("the pool was closed"))
-        tasks = [*self._tasks.values(), *self._screenings.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel([*self._tasks.values(), *self._screenings.values()])
         for endpoint in self._endpoints.values():
             # After the requests: one that failed just now may have started a probe.
             await endpoint.monitor.aclose()

@@ -17,9 +17,9 @@ from vlm_engine.config.models import EndpointConfig, EngineConfig, ModelConfig
 from vlm_engine.engine import VLMEngine, opened_store
 from vlm_engine.errors import ConfigError, MediaOutOfReachError
 from vlm_engine.paths import PathKind, place_of
-from vlm_engine.tagging.requests import ImageRequest, VideoRequest
+from vlm_engine.tagging.requests import ImageRequest, VideoRequest, with_path
 from vlm_engine.tasks import CloseWithLoop
-from vlm_engine.types import EndpointStats, StyleComparison, VideoResult, ZipEntry
+from vlm_engine.types import EndpointStats, StyleComparison, VideoResult
 
 
 class ClusterEngine(VLMEngine):
@@ -63,7 +63,7 @@ class ClusterEngine(VLMEngine):
         """Return what a worker gives for this video. See ``VLMEngine``."""
         session = await self._connected()
         path = _path_of(request.source)
-        sent = replace(request, source=_from_root(path), on_progress=None)
+        sent = replace(with_path(request, _from_root), on_progress=None)
         size = await asyncio.to_thread(_size_of, path)
         found = await session.tag_video(sent, size, request.on_progress, pipeline_name, values)
         if isinstance(found, VideoResult):
@@ -75,12 +75,7 @@ class ClusterEngine(VLMEngine):
     ) -> ImageOutput:
         """Return what a worker gives for this picture. See ``VLMEngine``."""
         session = await self._connected()
-        source = request.source
-        if isinstance(source, ZipEntry):
-            source = replace(source, zip_path=_from_root(source.zip_path))
-        elif isinstance(source, str | Path):
-            source = _from_root(str(source))
-        sent = replace(request, source=source)
+        sent = with_path(request, _from_root)
         return await session.tag_image((sent, pipeline_name, values))
 
     @property

@@ -25,7 +25,7 @@ ALLOW = f"vlm-engine-allow-{__version__}"
 """Names of the messages: callers of other versions have a hub of their own."""
 
 _LINGERS_S = 2.0
-"""How long the slots of a lost worker stay taken: the server must notice, too."""
+"""Seconds for which the slots of a lost worker stay taken: the server must notice, too."""
 _TURN_S = 1.0
 _LONGEST_POLL_S = 5.0
 

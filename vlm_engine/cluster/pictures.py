@@ -11,7 +11,7 @@ from vlm_engine.cluster.outcome import ImageOutput
 from vlm_engine.errors import VLMEngineError
 from vlm_engine.files import InMemoryFile
 from vlm_engine.tagging.requests import ImageRequest
-from vlm_engine.tasks import resolve
+from vlm_engine.tasks import cancel, resolve
 
 AT_ONCE = 8
 """Pictures in one task, at most."""
@@ -49,9 +49,7 @@ class PictureTasks:
 
     async def aclose(self) -> None:
         """Cancel what is in flight."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel(self._tasks)
 
     def _start(self) -> None:
         if self._timer is not None:

@@ -23,10 +23,7 @@ Call = tuple[str, int, bytes]
 """A worker's address, a number that is 0 where no reply is awaited, and what is called."""
 _ADD_ALL = "add_all"
 _RECENT_S = 5.0
-_METHODS = frozenset(
-    "add_all answers_to searches add_search terms add_terms pairs add_compared style set_style"
-    " screening set_screening".split()
-)
+_METHODS = frozenset(name for name in vars(Store) if not name.startswith("_")) - {"close"}
 
 
 class RemoteStore:

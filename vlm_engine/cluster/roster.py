@@ -13,6 +13,7 @@ from vlm_engine import __version__
 from vlm_engine.cluster.worker import open_engine, unreadable
 from vlm_engine.config.cluster import ClusterConfig
 from vlm_engine.config.models import EngineConfig
+from vlm_engine.tasks import cancel
 
 _VERSION = "__import__('vlm_engine').__version__"
 _log = logging.getLogger(__name__)
@@ -106,10 +107,7 @@ class Roster:
 
     async def aclose(self) -> None:
         """Cancel the preparations."""
-        tasks = tuple(self._preparing.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(self._preparing.values())
 
     def _changed(self) -> None:
         over, self._next_change = self._next_change, self._next_change.get_loop().create_future()

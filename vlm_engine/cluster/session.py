@@ -30,6 +30,7 @@ from vlm_engine.errors import (
 )
 from vlm_engine.store import Store
 from vlm_engine.tagging.requests import VideoRequest
+from vlm_engine.tasks import cancel
 from vlm_engine.types import Progress
 from vlm_engine.video import identity_of
 
@@ -69,7 +70,7 @@ class Session:
             stack.push_async_callback(self._pictures.aclose)
             listening = asyncio.create_task(self._listen())
             listening.add_done_callback(self._end_listening)
-            stack.push_async_callback(_cancelled, listening)
+            stack.push_async_callback(cancel, [listening])
             await self._wait_for_workers()
             self._stack = stack.pop_all()
         return self
@@ -225,8 +226,3 @@ class Session:
 
 def _take_log(name: str, level: int, message: str) -> None:
     logging.getLogger(name).log(level, "%s", message)
-
-
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait((task,))

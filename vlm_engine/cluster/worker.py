@@ -30,8 +30,9 @@ from vlm_engine.config.models import EngineConfig, ModelConfig
 from vlm_engine.engine import VLMEngine
 from vlm_engine.errors import StoreError, VLMEngineError
 from vlm_engine.paths import map_path
-from vlm_engine.tagging.requests import ImageRequest, VideoRequest
-from vlm_engine.types import Progress, ZipEntry
+from vlm_engine.tagging.requests import ImageRequest, VideoRequest, with_path
+from vlm_engine.tasks import cancel
+from vlm_engine.types import Progress
 from vlm_engine.watchdog import Readers
 
 _PROGRESS_EVERY_S = 0.25
@@ -116,9 +117,7 @@ class RunPlugin(WorkerPlugin):
     async def teardown(self, worker: Worker) -> None:
         """Cancel the tasks, and close the engine."""
         self._link.close()
-        for task in tuple(self._tasks.values()):
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await cancel(self._tasks.values())
         await self._engine.aclose()
         logging.getLogger("vlm_engine").removeHandler(self._log)
 
@@ -152,12 +151,7 @@ class RunPlugin(WorkerPlugin):
 
     def here(self, request: _RequestT) -> _RequestT:
         """Return the request with the path that the file has on this worker."""
-        source: Any = request.source
-        if isinstance(source, ZipEntry):
-            source = replace(source, zip_path=map_path(source.zip_path, self._paths))
-        elif isinstance(source, str | Path):
-            source = map_path(str(source), self._paths)
-        return replace(request, source=source)
+        return with_path(request, lambda path: map_path(path, self._paths))
 
     async def unreadable(self, files: Sequence[str]) -> list[str]:
         """Return what is wrong with each of the files that cannot be read here."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from vlm_engine.types import Findings, OnProgress, Source
+from vlm_engine.types import Findings, OnProgress, Source, ZipEntry
 
 if TYPE_CHECKING:
     from vlm_engine.pictures import Source as ImageSource
@@ -44,3 +44,16 @@ class ImageRequest:
     identity: str | None = None
     threshold: float | None = None
     skipped_categories: Collection[str] = ()
+
+
+_RequestT = TypeVar("_RequestT", VideoRequest, ImageRequest)
+
+
+def with_path(request: _RequestT, path_of: Callable[[str], str]) -> _RequestT:
+    """Return the request with another path of its file, or of the zip that it is in."""
+    source: Any = request.source
+    if isinstance(source, ZipEntry):
+        source = replace(source, zip_path=path_of(source.zip_path))
+    elif isinstance(source, str | Path):
+        source = path_of(str(source))
+    return replace(request, source=source)
