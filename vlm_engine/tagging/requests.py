@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from vlm_engine.types import Findings, OnProgress, Source, ZipEntry
 
@@ -51,9 +51,9 @@ _RequestT = TypeVar("_RequestT", VideoRequest, ImageRequest)
 
 def with_path(request: _RequestT, path_of: Callable[[str], str]) -> _RequestT:
     """Return the request with another path of its file, or of the zip that it is in."""
-    source: Any = request.source
+    source = request.source
+    if isinstance(source, str | Path):
+        return replace(request, source=path_of(str(source)))
     if isinstance(source, ZipEntry):
-        source = replace(source, zip_path=path_of(source.zip_path))
-    elif isinstance(source, str | Path):
-        source = path_of(str(source))
-    return replace(request, source=source)
+        return replace(request, source=replace(source, zip_path=path_of(source.zip_path)))
+    return request
