@@ -4,6 +4,7 @@
 engine's own configuration.
 """
 
-from haven.tagger import Tagger, engine_config, names_in_stash
+from haven.settings.settings import names_in_stash
+from haven.tagger import Tagger, engine_config
 
 __all__ = ["Tagger", "engine_config", "names_in_stash"]

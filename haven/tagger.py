@@ -12,9 +12,7 @@ from dataclasses import replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Self, TypeAlias
-
-from PIL import Image
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 from haven.settings.layers import on_the_page
 from haven.settings.settings import Settings
@@ -23,7 +21,6 @@ from vlm_engine import (
     ArchiveError,
     EndpointStats,
     EngineConfig,
-    FrameComparison,
     ImageResult,
     InMemoryFile,
     MediaError,
@@ -35,12 +32,13 @@ from vlm_engine import (
     ResizableSemaphore,
     Source,
     StyleComparison,
-    VideoFile,
     VideoResult,
     ZipEntry,
     map_path,
-    open_engine,
 )
+
+if TYPE_CHECKING:
+    from vlm_engine import FrameComparison
 
 _log = logging.getLogger(__name__)
 _SIZES_AT_ONCE = 8
@@ -62,21 +60,6 @@ def engine_config(settings: Settings, store_path: Path | None) -> EngineConfig:
     return settings.engine.model_copy(update={"store_path": store})
 
 
-def names_in_stash(settings: Settings) -> dict[str, str]:
-    """Return what each tag that is looked for is called in Stash, by its name in the tag list."""
-    names: dict[str, str] = {}
-    for model in settings.engine.active_models().values():
-        rule_of = settings.engine.rule_of(model.category)
-        names |= {tag: rule_of(tag).renamed or tag for tag in model.tag_list}
-    return names
-
-
-def ids_in_stash(settings: Settings) -> dict[str, str]:
-    """Return the ids of the tags that were chosen from Stash's tree, by their names in Stash."""
-    names = names_in_stash(settings)
-    return {names[tag]: one for tag, one in settings.ids_in_stash.items() if tag in names}
-
-
 class Tagger:
     """Tagger of video and picture files, any number at once. Use it in ``async with``.
 
@@ -86,6 +69,9 @@ class Tagger:
     """
 
     def __init__(self, settings: Settings, store_path: Path | None) -> None:
+        # Importing the engine takes longer than all that a task without work does.
+        from vlm_engine import open_engine
+
         self._settings = settings
         self._engine = open_engine(engine_config(settings, store_path))
         self._looks_here = settings.engine.cluster is None
@@ -183,6 +169,8 @@ class Tagger:
         ``videos``: for each its path in Stash, Stash's fingerprint of it or "", and whether it is a
         VR video. Answers are stored like those of a run. Raises ``NoEndpointError``.
         """
+        from vlm_engine import VideoFile
+
         rules = self._settings.path_mutation
         files = [
             VideoFile(map_path(path, rules), f"oshash:{oshash}" if oshash else None, vr)
@@ -282,6 +270,8 @@ def longest_side(content: bytes) -> float:
     """Return the longest side of a picture in pixels; infinity for anything else, which its reader
     reports.
     """
+    from PIL import Image
+
     try:
         with Image.open(BytesIO(content)) as image:
             return max(image.size)

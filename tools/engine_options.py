@@ -40,7 +40,8 @@ _BOUNDS = {"gt": "over {}", "ge": "from {}", "le": "to {}", "lt": "under {}"}
 def options_table(group: type[SettingsGroup]) -> str:
     """Every setting of a group: its key, type, default, unit, and what it does."""
     rows = ["| setting | type | default | unit | what it does |", "|---|---|---|---|---|"]
-    rows += [_row(name, field) for name, field in group.model_fields.items()]
+    texts = group.descriptions()
+    rows += [_row(name, field, texts[name]) for name, field in group.model_fields.items()]
     return "\n".join(rows)
 
 
@@ -69,14 +70,14 @@ def described_arguments(function: Callable[..., Any]) -> dict[str, str]:
     return {name: " ".join(text.split()).replace("``", "`") for name, text in found}
 
 
-def _row(name: str, field: FieldInfo) -> str:
+def _row(name: str, field: FieldInfo, text: str) -> str:
     kind = ", ".join([_type(field.annotation), *_bounds(field)])
     cells = [
         _keys(name, field),
         kind,
         _default(field),
         _unit(field),
-        " ".join((field.description or "").split()),
+        " ".join(text.split()),
     ]
     return f"| {' | '.join(_escaped(cell) for cell in cells)} |"
 

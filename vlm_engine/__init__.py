@@ -30,6 +30,7 @@ from vlm_engine.names import tag_key
 from vlm_engine.paths import PathKind, Place, map_path, place_of, rule_for
 from vlm_engine.tasks import Batcher, ResizableSemaphore
 from vlm_engine.types import (
+    LEAST_COVERAGE,
     Coverage,
     EndpointStats,
     ImageResult,
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from vlm_engine.config.base import SettingsGroup, clean_name, placed
     from vlm_engine.config.by_name import (
         default_of,
+        description_of,
         parse_setting,
         set_in,
         setting_field,
@@ -92,7 +94,6 @@ if TYPE_CHECKING:
     )
     from vlm_engine.engine import VLMEngine
     from vlm_engine.store import SharedLock, readable, writing
-    from vlm_engine.tagging.category_search import LEAST_COVERAGE
     from vlm_engine.tagging.results import image_dict, video_dict
     from vlm_engine.video.read_frames import read_frames
     from vlm_engine.yaml_text import parse_yaml
@@ -163,6 +164,7 @@ __all__ = [
     "clean_tags",
     "default_of",
     "described_apart",
+    "description_of",
     "folders_in",
     "forecast_section",
     "frames_section",
@@ -201,7 +203,6 @@ _IMPORTED_ON_USE = (
     "config.one_line",
     "config.by_name",
     "tagging.results",
-    "tagging.category_search",
     "checkup.setup",
     "checkup.endpoint",
     "engine",

@@ -371,6 +371,10 @@ class Coverage:
         return Coverage(*map(add, astuple(self), astuple(other)))
 
 
+LEAST_COVERAGE = 0.9
+"""A video fails when a model could judge a smaller share of the frames that could be read."""
+
+
 @dataclass(frozen=True, slots=True)
 class VideoTagInfo:
     """Tags of a video by category, and the spans that become markers, by the user's rules."""

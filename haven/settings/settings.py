@@ -208,6 +208,21 @@ class Settings(Options):
                     yield one
 
 
+def names_in_stash(settings: Settings) -> dict[str, str]:
+    """Return what each tag that is looked for is called in Stash, by its name in the tag list."""
+    names: dict[str, str] = {}
+    for model in settings.engine.active_models().values():
+        rule_of = settings.engine.rule_of(model.category)
+        names |= {tag: rule_of(tag).renamed or tag for tag in model.tag_list}
+    return names
+
+
+def ids_in_stash(settings: Settings) -> dict[str, str]:
+    """Return the ids of the tags that were chosen from Stash's tree, by their names in Stash."""
+    names = names_in_stash(settings)
+    return {names[tag]: one for tag, one in settings.ids_in_stash.items() if tag in names}
+
+
 def _layers(
     local: Iterable[Layer],
     stash_page: Mapping[str, Any] | None,
@@ -297,7 +312,7 @@ def _name_faults(settings: Settings, merged: Merged) -> Iterator[str]:
     named = list(zip(CONTROL_TAGS, settings.tag_names.all(), strict=True))
     for setting, name in named:
         owners.setdefault(name.casefold(), setting)
-    for setting, name in [*named, *_names_in_stash(settings, merged)]:
+    for setting, name in [*named, *_each_name_in_stash(settings, merged)]:
         owner = owners.get(name.casefold(), setting)
         if owner != setting:
             key, dot, below = setting.partition(".")
@@ -308,7 +323,7 @@ def _name_faults(settings: Settings, merged: Merged) -> Iterator[str]:
             )
 
 
-def _names_in_stash(settings: Settings, merged: Merged) -> Iterator[tuple[str, str]]:
+def _each_name_in_stash(settings: Settings, merged: Merged) -> Iterator[tuple[str, str]]:
     """Yield the name of every tag that may be found, with the setting that says so."""
     for tag in settings.tag_list:
         yield "STASH_TAGS" if tag in settings.ids_in_stash else "TAG_LIST", tag

@@ -28,6 +28,7 @@ from vlm_engine import (
     clean_synonyms,
     clean_tags,
     default_of,
+    description_of,
     folders_in,
     key_in,
     parse,
@@ -48,14 +49,23 @@ class Setting:
     """A setting. ``default`` is written as a user writes it.
 
     ``engine``: the engine's name for it, such as ``search.effort``; "" if ``haven.settings.merge``
-    places it by hand.
+    places it by hand. ``own_text``: "" if it is described where it is declared.
     """
 
     name: str
     engine: str
-    text: str
+    own_text: str
     default: Any
     parse: Parse
+
+    @property
+    def text(self) -> str:
+        """The text that tells users what it does."""
+        if self.own_text:
+            return self.own_text
+        if self.engine:
+            return description_of(self.engine)
+        return " ".join(Options.descriptions()[self.name.lower()].split())
 
 
 def _of_engine(
@@ -66,7 +76,6 @@ def _of_engine(
     """
     if engine:
         field = setting_field(engine)
-        text = text or " ".join((field.description or "").split()).replace("`", "")
         if default is None:
             default = default_of(engine)
         if default is None:  # left open: a user writes 0, or "" where text is wanted
@@ -496,10 +505,8 @@ def _of_plugin(field: str) -> Setting:
     def parsed(value: Any, where: str) -> Any:
         return getattr(parse(Options, {where: value}, ""), field)
 
-    info = Options.model_fields[field]
-    text = " ".join((info.description or "").split())
-    default = _AS_WRITTEN.get(field, info.default)
-    return Setting(field.upper(), "", text, default, parsed)
+    default = _AS_WRITTEN.get(field, Options.model_fields[field].default)
+    return Setting(field.upper(), "", "", default, parsed)
 
 
 _WHOLE = Setting(

@@ -6,12 +6,13 @@ Only the standard library is imported until the dependencies are there.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -79,7 +80,8 @@ def run_for_terminal(arguments: Sequence[str]) -> int:
     except SetupError as error:
         sys.stderr.write(f"{error}\n")
         return _USAGE_ERROR
-    from haven.tasks.command_line import run_command
+    with _importing():
+        from haven.tasks.command_line import run_command
 
     return run_command(arguments, data_dir / DATABASE)
 
@@ -126,8 +128,9 @@ def _outcome(sent: bytes, log: StashLogHandler) -> tuple[object, str | None]:
         _prepare(data_dir, sent)
     except SetupError as error:
         return None, str(error)
-    from haven.tasks.failures import EXPECTED
-    from haven.tasks.stash_run import run_task
+    with _importing():
+        from haven.tasks.failures import EXPECTED
+        from haven.tasks.stash_run import run_task
 
     try:
         return run_task(request, data_dir, log), None
@@ -145,11 +148,21 @@ def _page_reply(request: StashRequest, sent: bytes, log: StashLogHandler) -> obj
         return _page_failure("packages", str(error))
     except SetupError as error:
         return _page_failure("setup", str(error))
-    from haven.pages.context import PageContext
-    from haven.pages.dispatch import answer
+    with _importing():
+        from haven.pages.context import PageContext
+        from haven.pages.dispatch import answer
 
     with PageContext(request.connection, data_dir, _check_stash) as context:
         return answer(request.arguments, context)
+
+
+@contextlib.contextmanager
+def _importing() -> Iterator[None]:
+    """Import without looking for garbage: what modules make stays until the end."""
+    gc.disable()
+    yield
+    gc.freeze()
+    gc.enable()
 
 
 def _check_stash(context: PageContext) -> Section:

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from haven.items import ItemKind
 from haven.report import ItemReport, Outcome, counted
+from haven.settings.settings import names_in_stash
 from haven.stash.errors import ItemGoneError, StashError
 from haven.stash.values import Gallery, change_of
-from haven.tagger import names_in_stash
 from haven.tasks.batch import Writer
 from haven.tasks.context import FIRST_LEFT, TaskContext
 from haven.tasks.failures import ENDS_THE_BATCH

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from haven.report import End, RunReport, write_report
-from haven.settings.settings import Settings
+from haven.settings.settings import Settings, ids_in_stash, names_in_stash
 from haven.setup.bootstrap import ensure_cluster_packages
 from haven.setup.files import task_under_way
 from haven.setup.paths import DATABASE, PLUGIN_ID
@@ -21,7 +21,6 @@ from haven.stash.handler import MediaHandler
 from haven.stash.server import handshake
 from haven.stash.tag_tree import read_tag_tree
 from haven.stash.transport import StashClient
-from haven.tagger import ids_in_stash, names_in_stash
 from haven.tasks.context import (
     BRING_BACK,
     OWN_ARGUMENTS,

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 
 from haven.items import ItemKind
-from haven.pages.forecast import measured_forecast
 from haven.report import counted
 from haven.tagger import Tagger, engine_config
 from haven.tasks import galleries
@@ -130,6 +129,8 @@ async def tag_new(context: TaskContext) -> str:
 
 
 async def _log_forecast(context: TaskContext, lengths_s: Sequence[float], images: int) -> None:
+    from haven.pages.forecast import measured_forecast
+
     section = await measured_forecast(
         context.store_path.parent,
         engine_config(context.settings, context.store_path),

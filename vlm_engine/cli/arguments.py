@@ -232,19 +232,18 @@ def _tag(command: argparse.ArgumentParser) -> None:
 
 
 def _engine_settings(command: argparse.ArgumentParser) -> None:
-    from vlm_engine.config.by_name import setting_field
+    from vlm_engine.config.by_name import description_of, setting_field
 
     group = command.add_argument_group("settings of the engine")
     for name, option in engine_options().items():
         info = setting_field(name)
-        text = " ".join((info.description or "").replace("`", "").split())
         group.add_argument(
             option,
             dest=name,
             default=argparse.SUPPRESS,
             type=partial(_setting, name),
             metavar="S" if "seconds" in {*_kinds(info.annotation), *info.metadata} else "VALUE",
-            help=text.partition(". ")[0].rstrip(".").replace("%", "%%"),
+            help=description_of(name).partition(". ")[0].rstrip(".").replace("%", "%%"),
         )
 
 

@@ -18,8 +18,8 @@ from vlm_engine.config.models import EngineConfig
 from vlm_engine.engine import VLMEngine
 from vlm_engine.errors import ConfigError, NoEndpointError, StoreError, VLMEngineError
 from vlm_engine.files import media_errors
-from vlm_engine.tagging.category_search import LEAST_COVERAGE
 from vlm_engine.tasks import ResizableSemaphore
+from vlm_engine.types import LEAST_COVERAGE
 
 VIDEOS_AT_ONCE = 4
 _PICTURES_AT_ONCE = 256

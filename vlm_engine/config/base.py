@@ -4,9 +4,14 @@ are read from YAML.
 
 from __future__ import annotations
 
+import ast
 import difflib
+import inspect
 import logging
+import sys
 from collections.abc import Mapping
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
@@ -53,9 +58,9 @@ class SettingsGroup(BaseModel):
     """A frozen group of settings. ``LEGACY``: keys that are accepted, named once in a warning, and
     ignored.
 
-    The text below each setting describes it in the docs and in the JSON schema. Each group has a
-    constructor for type checkers, so that they, too, accept a list for a tuple, a dictionary for a
-    group of settings, and an alias.
+    The text below each setting describes it: see ``descriptions``. Each group has a constructor for
+    type checkers, so that they, too, accept a list for a tuple, a dictionary for a group of
+    settings, and an alias.
     """
 
     model_config = ConfigDict(
@@ -63,7 +68,6 @@ class SettingsGroup(BaseModel):
         frozen=True,
         populate_by_name=True,
         hide_input_in_errors=True,
-        use_attribute_docstrings=True,
     )
 
     LEGACY: ClassVar[frozenset[str]] = frozenset()
@@ -83,6 +87,18 @@ class SettingsGroup(BaseModel):
     @classmethod
     def _read(cls, path: Path) -> Any:
         return read_yaml(path)
+
+    @classmethod
+    def descriptions(cls) -> dict[str, str]:
+        """Return the text below each setting, by the setting's name.
+
+        It is read from the source only when somebody asks: pydantic would do so at each start.
+        """
+        return {
+            name: text
+            for group in reversed(cls.__mro__)
+            for name, text in _texts_below_fields(group).items()
+        }
 
     @classmethod
     def valid_keys(cls) -> list[str]:
@@ -128,6 +144,23 @@ class SettingsGroup(BaseModel):
                     f"{' and '.join(map(repr, written))} are names of one setting; keep one of them"
                 )
         return {key: value for key, value in data.items() if key not in legacy}
+
+
+def _texts_below_fields(group: type) -> dict[str, str]:
+    if not issubclass(group, SettingsGroup):
+        return {}
+    texts = {}
+    for statement, after in pairwise(_classes_in(group.__module__)[group.__name__].body):
+        match statement, after:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(ast.Constant(str(text))):
+                texts[name] = inspect.cleandoc(text)
+    return texts
+
+
+@cache
+def _classes_in(module: str) -> dict[str, ast.ClassDef]:
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
 
 
 def _name_legacy(where: str, keys: list[str]) -> None:

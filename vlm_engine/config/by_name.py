@@ -38,9 +38,15 @@ _G = TypeVar("_G", bound=SettingsGroup)
 
 
 def setting_field(name: str) -> FieldInfo:
-    """Return the setting's field: its type, default, bounds and description."""
+    """Return the setting's field: its type, default and bounds."""
     group, _, field = name.partition(".")
     return GROUPS[group].model_fields[field]
+
+
+def description_of(name: str) -> str:
+    """Return the text that describes the setting, in one line."""
+    group, _, field = name.partition(".")
+    return " ".join(GROUPS[group].descriptions()[field].replace("`", "").split())
 
 
 def default_of(name: str) -> Any:

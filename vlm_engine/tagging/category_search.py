@@ -25,6 +25,7 @@ from vlm_engine.tagging.cached_client import (
 from vlm_engine.tagging.comparison_run import ComparedModel, Comparison
 from vlm_engine.tagging.terms import SearchesBefore, SearchTerms, agreed_terms, style_comparisons
 from vlm_engine.types import (
+    LEAST_COVERAGE,
     Coverage,
     Findings,
     Frame,
@@ -34,8 +35,6 @@ from vlm_engine.types import (
     VideoInfo,
 )
 
-LEAST_COVERAGE = 0.9
-"""A video fails when a model could judge a smaller share of the frames that could be read."""
 LEAST_READABLE = 1 / 3
 """A video fails when a smaller share of all frames was judged: its result would pass for the whole.
 A search looks several times at a stretch of which it learns nothing: of a video of which half
