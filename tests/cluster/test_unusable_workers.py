@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,3 +109,23 @@ async def test_an_address_without_a_scheduler_is_told():
     async with SandboxVLM() as vlm:
         with pytest.raises(ConfigError, match="no scheduler answers at tcp://127.0.0.1:1 .*start"):
             await open_engine(settings(vlm, cluster="tcp://127.0.0.1:1")).initialize()
+
+
+def test_a_script_that_its_workers_would_run_says_so(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import asyncio\n"
+        "from vlm_engine.cluster import open_engine\n"
+        "from vlm_engine.config_models import EngineConfig\n"
+        "model = {'api_base_url': 'http://127.0.0.1:9', 'tag_list': ['Foul']}\n"
+        "engine = open_engine(EngineConfig(models={'vlm': model}, cluster='local:1'))\n"
+        "asyncio.run(engine.initialize())\n"
+    )
+    there = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, script]
+    ended = subprocess.run(
+        command, env=there, capture_output=True, text=True, timeout=60, check=False
+    )
+    *_, last = ended.stderr.splitlines()
+    assert "the workers of this machine do not start" in last
+    assert last.endswith('`if __name__ == "__main__":`')

@@ -14,6 +14,8 @@ from vlm_engine.config.cluster import ClusterConfig
 from vlm_engine.errors import ConfigError
 
 _CONNECT_S = 10.0
+_SENT_EVERY_S = 0.001
+"""Dask's clients send at most every 10 ms, which a task would wait for after the one before."""
 
 
 async def connect(cluster: ClusterConfig, stack: AsyncExitStack) -> Client:
@@ -51,6 +53,8 @@ async def connect(cluster: ClusterConfig, stack: AsyncExitStack) -> Client:
             f"cluster: the scheduler at {cluster.address} has no vlm-engine ({error}): "
             f"{INSTALL} there, and start it again"
         ) from error
+    if client.scheduler_comm is not None:
+        client.scheduler_comm.interval = _SENT_EVERY_S
     return client
 
 

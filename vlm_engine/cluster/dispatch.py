@@ -9,9 +9,8 @@ from types import MappingProxyType
 from typing import Any
 
 from distributed import Client, KilledWorker
-from distributed.client import FutureCancelledError
 
-from vlm_engine.cluster.outcome import Outcome, T, WorkerState
+from vlm_engine.cluster.outcome import Outcome, WorkerState
 from vlm_engine.cluster.roster import Roster
 from vlm_engine.errors import (
     MediaNotFoundError,
@@ -52,16 +51,23 @@ class Dispatcher:
         self._end = end
         self._break_off = break_off
         self._unable: set[str] = set()
+        self._arrivals: dict[str, asyncio.Future[Outcome]] = {}
+
+    def take_outcome(self, key: str, outcome: Outcome) -> None:
+        """Take what the worker of a task sends when it has ended."""
+        arrival = self._arrivals.get(key)
+        if arrival is not None and not arrival.done():
+            arrival.set_result(outcome)
 
     async def on_some_worker(
         self,
         label: str,
         priority: int,
-        function: Callable[..., Coroutine[Any, Any, Outcome[T]]],
+        function: Callable[..., Coroutine[Any, Any, None]],
         *values: object,
         failed: Mapping[str, VLMEngineError] = _NOTHING,
         settled: Callable[[], int] = lambda: 0,
-    ) -> T:
+    ) -> Any:
         """Return a task's result; where one worker cannot do it, that of another worker.
 
         ``failed``: the errors of workers that could not. ``settled``: the number of frames that
@@ -69,12 +75,11 @@ class Dispatcher:
         """
         failed = dict(failed)
         while True:
-            outcome: Outcome[T] = await self.outcome(
+            outcome = await self.outcome(
                 label, priority, failed, function, *values, settled=settled
             )
             if outcome.error is None:
-                result: Any = outcome.result
-                return result  # type: ignore[no-any-return]
+                return outcome.result
             failed[outcome.worker] = outcome.error
 
     async def outcome(
@@ -82,10 +87,10 @@ class Dispatcher:
         label: str,
         priority: int,
         failed: Mapping[str, VLMEngineError],
-        function: Callable[..., Coroutine[Any, Any, Outcome[T]]],
+        function: Callable[..., Coroutine[Any, Any, None]],
         *values: object,
         settled: Callable[[], int] = lambda: 0,
-    ) -> Outcome[T]:
+    ) -> Outcome:
         """Return the outcome of a task, of a worker that has not failed it.
 
         Raises ``WorkerLostError`` when several workers in a row were lost with it, and none of them
@@ -94,7 +99,7 @@ class Dispatcher:
         losses = before = 0
         while losses < _MOST_LOSSES:
             workers = await self._able_workers(label, failed)
-            outcome: Outcome[T] | int = await self._submitted(priority, workers, function, *values)
+            outcome = await self._submitted(priority, workers, function, *values)
             if isinstance(outcome, Outcome):
                 self._note(outcome)
                 return outcome
@@ -130,7 +135,7 @@ class Dispatcher:
                 return able
             await self.next_change()
 
-    def _note(self, outcome: Outcome[T]) -> None:
+    def _note(self, outcome: Outcome) -> None:
         """Note what a worker knows, and whether its endpoints answer."""
         self.states[outcome.worker] = outcome.state
         self.comparisons = outcome.state.comparisons or self.comparisons
@@ -156,11 +161,13 @@ class Dispatcher:
         self,
         priority: int,
         workers: Sequence[str],
-        function: Callable[..., Coroutine[Any, Any, Outcome[T]]],
+        function: Callable[..., Coroutine[Any, Any, None]],
         *values: object,
-    ) -> Outcome[T] | int:
+    ) -> Outcome | int:
         """Return the outcome of a task that one of these workers does, or how many were lost."""
         key = f"{function.__name__}-{uuid.uuid4().hex}"
+        arrival: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._arrivals[key] = arrival
         future: Any = self._client.submit(
             function,
             self._run,
@@ -171,25 +178,29 @@ class Dispatcher:
             priority=priority,
             workers=workers,
         )
-        result = asyncio.ensure_future(future.result())
+        failure = asyncio.create_task(self._pass_failure(future, arrival))
         loss = asyncio.create_task(self._roster.loss_of(workers))
         try:
-            await asyncio.wait((result, loss, self._end), return_when=asyncio.FIRST_COMPLETED)
-            if result.done():
-                outcome: Outcome[T] = result.result()
-                return outcome
+            await asyncio.wait((arrival, loss, self._end), return_when=asyncio.FIRST_COMPLETED)
+            if arrival.done():
+                return arrival.result()
             if self._end.done():
                 self._end.result()
             return 1
-        except FutureCancelledError as error:
-            self._break_off(f"its scheduler has gone or dropped a task ({error.reason})")
-            self._end.result()
-            raise
         except KilledWorker as error:
             return int(error.allowed_failures) + 1
         finally:
+            del self._arrivals[key]
             loss.cancel()
-            if not result.done():
-                result.cancel()
+            failure.cancel()
+            if not arrival.done():
                 await self._client.cancel([future], force=True)  # type: ignore[no-untyped-call]
             future.release()
+
+    async def _pass_failure(self, future: Any, arrival: asyncio.Future[Outcome]) -> None:
+        """Let a task that fails have no outcome but its error."""
+        error = await future.exception()
+        if future.status == "cancelled":
+            self._break_off("its scheduler has gone or dropped a task")
+        elif error is not None and not arrival.done():
+            arrival.set_exception(error)

@@ -46,7 +46,7 @@ class Hub(SchedulerPlugin):
         """Take the messages of callers and workers from now on."""
         self._scheduler = scheduler
         scheduler.handlers[NEXT] = self.next
-        scheduler.stream_handlers[CALL] = self.take_call
+        scheduler.stream_handlers[CALL] = self.take_calls
         scheduler.stream_handlers[REPORT] = self.take_report
 
     # Callers.
@@ -61,8 +61,11 @@ class Hub(SchedulerPlugin):
         if self._scheduler is None or client not in self._scheduler.clients:
             raise ConnectionError("the connection of this client was lost")
         mailbox = self._mailboxes.setdefault(run, _Mailbox(client))
+        of_worker = defaultdict[str, list[tuple[int, bytes]]](list)
         for worker, number, content in replies:
-            self._send(worker, {"op": REPLY, "run": run, "number": number, "content": content})
+            of_worker[worker].append((number, content))
+        for worker, its_replies in of_worker.items():
+            self._send(worker, {"op": REPLY, "run": run, "replies": its_replies})
         try:
             async with asyncio.timeout(_LONGEST_POLL_S):
                 await mailbox.has_news.wait()
@@ -70,14 +73,14 @@ class Hub(SchedulerPlugin):
             pass
         return mailbox.taken(self._workers())
 
-    def take_call(self, worker: str, run: str, number: int, content: bytes) -> None:
-        """Pass a store call on to its caller; tell the worker if that is gone."""
+    def take_calls(self, worker: str, run: str, calls: list[tuple[int, bytes]]) -> None:
+        """Pass store calls on to their caller; tell the worker if that is gone."""
         mailbox = self._mailboxes.get(run)
         if mailbox is None:
             self._send(worker, {"op": CLOSE, "run": run})
         else:
             mailbox.workers.add(worker)
-            mailbox.add((worker, number, content))
+            mailbox.add(worker, calls)
 
     def remove_client(self, scheduler: Scheduler, client: str) -> None:
         """Let the workers close the engines of a caller that has left."""
@@ -162,8 +165,8 @@ class _Mailbox:
         self._calls: list[tuple[str, int, bytes]] = []
         self._known: dict[str, tuple[str, str, int]] | None = None
 
-    def add(self, call: tuple[str, int, bytes]) -> None:
-        self._calls.append(call)
+    def add(self, worker: str, calls: list[tuple[int, bytes]]) -> None:
+        self._calls += [(worker, number, content) for number, content in calls]
         self.has_news.set()
 
     def taken(self, workers: dict[str, tuple[str, str, int]]) -> dict[str, Any]:

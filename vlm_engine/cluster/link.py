@@ -13,6 +13,8 @@ from distributed import Worker
 from vlm_engine.cluster import hub
 from vlm_engine.errors import StoreError
 
+_GATHERED_S = 0.001
+"""Calls within this time travel together: each message costs its processes about as much."""
 GONE = "the program that this worker works for has gone, so nothing can be stored any more"
 
 
@@ -32,6 +34,7 @@ class Link:
         self._loop = asyncio.get_running_loop()
         self._numbers = count(1)
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
+        self._calls: list[tuple[int, bytes]] = []
         self.is_closed = False
         _links_of(worker)[run] = self
 
@@ -79,16 +82,23 @@ class Link:
             self._waiting.pop(number, None)
 
     def _send_call(self, number: int, content: bytes) -> None:
-        self._send({"op": hub.CALL, "run": self.run, "number": number, "content": content})
+        self._calls.append((number, content))
+        if len(self._calls) == 1:
+            self._loop.call_later(_GATHERED_S, self._send_calls)
+
+    def _send_calls(self) -> None:
+        calls, self._calls = self._calls, []
+        self._send({"op": hub.CALL, "run": self.run, "calls": calls})
 
     def _send(self, message: dict[str, Any]) -> None:
         if not self.is_closed:
             self._worker.batched_send(message)
 
-    def _take_reply(self, number: int, content: bytes) -> None:
-        reply = self._waiting.get(number)
-        if reply is not None and not reply.done():
-            reply.set_result(content)
+    def _take_replies(self, replies: list[tuple[int, bytes]]) -> None:
+        for number, content in replies:
+            reply = self._waiting.get(number)
+            if reply is not None and not reply.done():
+                reply.set_result(content)
 
 
 _ATTRIBUTE = "_vlm_engine_links"
@@ -102,9 +112,9 @@ def _links_of(worker: Worker) -> dict[str, Link]:
     links = {}
     setattr(worker, _ATTRIBUTE, links)
 
-    def take_reply(run: str, number: int, content: bytes) -> None:
+    def take_replies(run: str, replies: list[tuple[int, bytes]]) -> None:
         if run in links:
-            links[run]._take_reply(number, content)
+            links[run]._take_replies(replies)
 
     def take_allowance(run: str, name: str, numbers: list[int]) -> None:
         if run in links:
@@ -115,7 +125,7 @@ def _links_of(worker: Worker) -> dict[str, Link]:
             links[run].on_close()
 
     worker.stream_handlers |= {
-        hub.REPLY: take_reply,
+        hub.REPLY: take_replies,
         hub.ALLOW: take_allowance,
         hub.CLOSE: take_close,
     }

@@ -11,12 +11,16 @@ from multiprocessing import resource_tracker
 
 from distributed import LocalCluster
 
+from vlm_engine.errors import ConfigError
+
 _THREADS = 4
 
 
 @asynccontextmanager
 async def local_cluster(workers: int) -> AsyncIterator[str]:
     """Start so many worker processes, and give the address of their scheduler.
+
+    Raises ``ConfigError`` if they do not start.
 
     Ctrl-C in a terminal reaches every process of a program. The workers do not take it: they end
     with the program, in order.
@@ -43,10 +47,17 @@ def _started(workers: int) -> LocalCluster:
 
 
 def _cluster(workers: int) -> LocalCluster:
-    return LocalCluster(  # type: ignore[no-untyped-call]
-        n_workers=workers,
-        threads_per_worker=_THREADS,
-        dashboard_address="127.0.0.1:0",
-        memory_limit=0,
-        silence_logs=logging.CRITICAL,
-    )
+    try:
+        return LocalCluster(  # type: ignore[no-untyped-call]
+            n_workers=workers,
+            threads_per_worker=_THREADS,
+            dashboard_address="127.0.0.1:0",
+            memory_limit=0,
+            silence_logs=logging.CRITICAL,
+        )
+    except RuntimeError as error:
+        reason = str(error).rstrip(".")
+        raise ConfigError(
+            f"cluster: the workers of this machine do not start ({reason}). They import the file "
+            'of the program: in a script, let what it does begin below `if __name__ == "__main__":`'
+        ) from error

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from vlm_engine.errors import VLMEngineError
 from vlm_engine.files import describe_error
 from vlm_engine.types import EndpointStats, ImageResult, StyleComparison, VideoResult
 
-T = TypeVar("T")
 VideoOutput = VideoResult | Mapping[str, Any]
 ImageOutput = ImageResult | Mapping[str, Any]
 """Outputs of pipelines."""
@@ -27,16 +26,21 @@ class WorkerState:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome(Generic[T]):
+class Outcome:
     """Result of a task, or the error that ended it. ``worker``: its address.
 
-    Dask takes both for success. It would log an error with all that the task was given.
+    It goes to the caller as answers do. Dask would need four more messages for a result, and would
+    log an error with all that the task was given.
     """
 
     worker: str
     state: WorkerState
-    result: T | None = None
-    error: VLMEngineError | None = None
+    result: Any
+
+    @property
+    def error(self) -> VLMEngineError | None:
+        """The error that ended it."""
+        return self.result if isinstance(self.result, VLMEngineError) else None
 
 
 def portable(error: Exception) -> VLMEngineError:

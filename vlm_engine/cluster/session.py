@@ -13,7 +13,7 @@ from itertools import count
 from vlm_engine.cluster import hub
 from vlm_engine.cluster.connection import connect
 from vlm_engine.cluster.dispatch import ELSEWHERE, Dispatcher
-from vlm_engine.cluster.outcome import ImageOutput, VideoOutput
+from vlm_engine.cluster.outcome import ImageOutput, Outcome, VideoOutput
 from vlm_engine.cluster.pictures import Picture, PictureTasks
 from vlm_engine.cluster.places import Places
 from vlm_engine.cluster.remote_store import Call, StoreCalls
@@ -26,7 +26,6 @@ from vlm_engine.errors import (
     NoEndpointError,
     UnreachableError,
     VLMEngineError,
-    WorkerLostError,
 )
 from vlm_engine.store import Store
 from vlm_engine.tagging.requests import VideoRequest
@@ -49,9 +48,13 @@ class Session:
         self._config = config
         self._cluster = cluster
         self._run = uuid.uuid4().hex
-        self._calls = StoreCalls(
-            store, {"progress": self._take_progress, "log": _take_log, "opened": lambda: None}
-        )
+        others: dict[str, Callable[..., None]] = {
+            "progress": self._take_progress,
+            "outcome": self._take_outcome,
+            "log": _take_log,
+            "opened": lambda: None,
+        }
+        self._calls = StoreCalls(store, others)
         self._loop = asyncio.get_running_loop()
         self._end: asyncio.Future[None] = self._loop.create_future()
         self._timer: asyncio.TimerHandle | None = None
@@ -170,9 +173,10 @@ class Session:
                 sent = await asyncio.to_thread(self._identified, request)
                 given = sent, number, pipeline, dict(values)
                 label = str(request.source)
-                return await self.dispatcher.on_some_worker(
+                found: VideoOutput = await self.dispatcher.on_some_worker(
                     label, size, tag_video, *given, settled=lambda: settled
                 )
+                return found
         finally:
             self._on_progress.pop(number, None)
 
@@ -195,7 +199,7 @@ class Session:
     ) -> Sequence[ImageOutput | VLMEngineError]:
         async with self._places.at(0):
             outcome = await self.dispatcher.outcome("pictures", 0, {}, tag_images, list(pictures))
-            found = outcome.result or [outcome.error or WorkerLostError()] * len(pictures)
+            found = [outcome.error] * len(pictures) if outcome.error else outcome.result
             return await asyncio.gather(
                 *(
                     self._picture_again(picture, one, outcome.worker)
@@ -211,17 +215,22 @@ class Session:
             return found
         try:
             name = str(picture[0].source)
-            return await self.dispatcher.on_some_worker(
+            again: ImageOutput = await self.dispatcher.on_some_worker(
                 name, 0, tag_image, *picture, failed={worker: found}
             )
         except VLMEngineError as error:
             return error
+        return again
 
     def _take_progress(self, number: int, progress: Progress) -> None:
         """Report the progress of a video. Called on another thread."""
         on_progress = self._on_progress.get(number)
         if on_progress is not None:
             self._loop.call_soon_threadsafe(on_progress, progress)
+
+    def _take_outcome(self, key: str, outcome: Outcome) -> None:
+        """Take the outcome of a task. Called on another thread."""
+        self._loop.call_soon_threadsafe(self.dispatcher.take_outcome, key, outcome)
 
 
 def _take_log(name: str, level: int, message: str) -> None:

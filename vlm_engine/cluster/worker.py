@@ -15,14 +15,7 @@ from typing import Any, TypeVar
 from distributed import Reschedule, Worker, WorkerPlugin, get_worker
 
 from vlm_engine.cluster.link import GONE, Link
-from vlm_engine.cluster.outcome import (
-    ImageOutput,
-    Outcome,
-    T,
-    VideoOutput,
-    WorkerState,
-    portable,
-)
+from vlm_engine.cluster.outcome import ImageOutput, Outcome, WorkerState, portable
 from vlm_engine.cluster.remote_store import RemoteStore
 from vlm_engine.cluster.slots import SlotShares
 from vlm_engine.config.cluster import ClusterConfig
@@ -37,6 +30,7 @@ from vlm_engine.watchdog import Readers
 
 _PROGRESS_EVERY_S = 0.25
 _STALL_S = 5.0
+_T = TypeVar("_T")
 _RequestT = TypeVar("_RequestT", VideoRequest, ImageRequest)
 _run = ContextVar("vlm_engine_run", default="")
 
@@ -126,8 +120,8 @@ class RunPlugin(WorkerPlugin):
         if finish in {"cancelled", "released", "forgotten"} and key in self._tasks:
             self._tasks[key].cancel()
 
-    async def outcome(self, key: str, work: Callable[[VLMEngine], Awaitable[T]]) -> Outcome[T]:
-        """Return what ``work`` gives with the engine, or its error.
+    async def finish(self, key: str, work: Callable[[VLMEngine], Awaitable[Any]]) -> None:
+        """Send what ``work`` gives with the engine, or its error, to the caller.
 
         Raises ``Reschedule`` when this worker leaves.
         """
@@ -142,12 +136,9 @@ class RunPlugin(WorkerPlugin):
             del self._tasks[key]
         if self._link.is_closed or task.cancelled():
             raise Reschedule
-        found = task.result()
-        stats, comparisons = self._engine.labelled_stats(), self._engine.style_comparisons()
-        state = WorkerState(stats, comparisons)
-        if isinstance(found, VLMEngineError):
-            return Outcome(self._worker.address, state, error=found)
-        return Outcome(self._worker.address, state, found)
+        state = WorkerState(self._engine.labelled_stats(), self._engine.style_comparisons())
+        outcome = Outcome(self._worker.address, state, task.result())
+        self._link.tell("outcome", key, outcome)
 
     def here(self, request: _RequestT) -> _RequestT:
         """Return the request with the path that the file has on this worker."""
@@ -191,26 +182,26 @@ async def tag_video(
     number: int,
     pipeline: str,
     values: Mapping[str, Any],
-) -> Outcome[VideoOutput]:
+) -> None:
     """Tag one video. ``key``: that of the task. ``number``: what the caller knows it by."""
     plugin = _plugin(run)
     request = replace(plugin.here(request), on_progress=plugin.report_progress(number))
-    return await plugin.outcome(key, lambda engine: engine.run_video(request, pipeline, **values))
+    await plugin.finish(key, lambda engine: engine.run_video(request, pipeline, **values))
 
 
 async def tag_image(
     run: str, key: str, request: ImageRequest, pipeline: str, values: Mapping[str, Any]
-) -> Outcome[ImageOutput]:
+) -> None:
     """Tag one picture."""
     plugin = _plugin(run)
-    return await plugin.outcome(
+    await plugin.finish(
         key, lambda engine: engine.run_image(plugin.here(request), pipeline, **values)
     )
 
 
 async def tag_images(
     run: str, key: str, requests: Sequence[tuple[ImageRequest, str, Mapping[str, Any]]]
-) -> Outcome[list[ImageOutput | VLMEngineError]]:
+) -> None:
     """Tag some pictures. Each has its result, or its error."""
     plugin = _plugin(run)
 
@@ -221,10 +212,10 @@ async def tag_images(
         )
         return await asyncio.gather(*map(_error_or_result, works))
 
-    return await plugin.outcome(key, every)
+    await plugin.finish(key, every)
 
 
-async def _error_or_result(work: Callable[[], Awaitable[T]]) -> T | VLMEngineError:
+async def _error_or_result(work: Callable[[], Awaitable[_T]]) -> _T | VLMEngineError:
     try:
         return await work()
     except Exception as error:  # noqa: BLE001 - raised at the caller
