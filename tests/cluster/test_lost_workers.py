@@ -21,8 +21,11 @@ async def test_a_killed_and_a_paused_worker_change_no_result(start, videos, alon
     async with tagging(there, Behaviour(slots=SLOTS, latency_s=0.1), store) as (engine, vlm):
         work = asyncio.gather(*map(engine.process_video, videos))
         await soon(lambda: vlm.counters.answered >= alone.questions // 3)
+        vlm.behaviour.latency_s = 2.0
+        await soon(lambda: vlm.counters.in_flight == SLOTS)  # each worker has some of them
         there.send("w2", signal.SIGSTOP)
         there.kill("w1")
+        vlm.behaviour.latency_s = 0.1
         await asyncio.sleep(pause_s)
         there.send("w2", signal.SIGCONT)
         results = await work
