@@ -45,7 +45,7 @@ def mixed(rng: random.Random) -> Kind:
 @dataclass(eq=False)
 class _Work:
     kind: Kind
-    request: Request
+    request: Request | None
     read_s: float
     write_s: float
     reading_from: float | None = None
@@ -83,10 +83,11 @@ class Simulated:
         a, b, c = (rate * 2 ** rng.uniform(-1, 1) for rate in rng.choice(DEPLOYMENTS))
         return cls((a, b, c), **settings)
 
-    def answer(
-        self, number: int, learner: PriceLearner, rng: random.Random, kinds=mixed
-    ) -> PriceLearner:
-        """Ask and answer until ``number`` questions are answered; others are in flight then."""
+    def answer(self, number: int, learner: PriceLearner | None, rng: random.Random, kinds=mixed):
+        """Ask and answer until ``number`` questions are answered; others are in flight then.
+
+        Return the learner, which may be None.
+        """
         waiting: list[_Work] = []
         working: list[_Work] = []
         answered = 0
@@ -101,7 +102,8 @@ class Simulated:
             if done is not None:
                 working.remove(done)
                 answered += 1
-                self._give(done, learner)
+                if learner is not None:
+                    self._give(done, learner)
         return learner
 
     def cost(self, kind: Kind, *, after_slowdown: bool = False) -> float:
@@ -116,12 +118,12 @@ class Simulated:
     def busy(self, number: int = 400) -> "Simulated":
         """Return the same server after so many answers without noise: it knows its costs."""
         quiet = replace(self, noise=0.0, cold_s=0.0, slower=1.0, spent_s=[0.0] * 2, due_s=[0.0] * 2)
-        quiet.answer(number, PriceLearner(), random.Random(99))
+        quiet.answer(number, None, random.Random(99))
         return quiet
 
-    def _ask(self, kind: Kind, learner: PriceLearner, rng: random.Random) -> _Work:
+    def _ask(self, kind: Kind, learner: PriceLearner | None, rng: random.Random) -> _Work:
         a, b, c = self.rates
-        request = learner.start((kind.pixels,), 4 * TEXT_TOKENS, self.now)
+        request = learner and learner.start((kind.pixels,), 4 * TEXT_TOKENS, self.now)
         read_s = (a + b * self.tokens_of(kind.pixels)) * math.exp(rng.gauss(0, self.noise))
         write_s = c * kind.written * math.exp(rng.gauss(0, self.noise))
         cold_s, self.cold_s = self.cold_s, 0.0

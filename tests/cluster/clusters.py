@@ -222,8 +222,7 @@ def settings(
     ``model_settings``: more of those of the model.
     """
     model = {"frames_compared": 0, **more.pop("model_settings", {})}
-    search = {"learn_costs": False}
-    return plays(vlm, store=store, cluster=cluster, model_settings=model, search=search, **more)
+    return plays(vlm, store=store, cluster=cluster, model_settings=model, **more)
 
 
 @contextlib.asynccontextmanager

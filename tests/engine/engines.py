@@ -25,8 +25,13 @@ def model(vlm: SandboxVLM, tags: Iterable[object] = TAGS, **more: Any) -> dict[s
 def config(
     models: Mapping[str, Mapping[str, Any]], store: Path | None = None, **more: Any
 ) -> EngineConfig:
-    """Return the settings of an engine."""
-    return parse(EngineConfig, {"models": models, "store_path": store and str(store), **more}, "")
+    """Return the settings of an engine, whose questions do not depend on how busy this machine is.
+
+    ``more``: settings, of which those of ``search`` come on top.
+    """
+    search = {"learn_costs": False, **more.pop("search", {})}
+    settings = {"models": models, "store_path": store and str(store), "search": search, **more}
+    return parse(EngineConfig, settings, "")
 
 
 def plays(

@@ -49,7 +49,7 @@ def named(video: LabelledVideo, *names: str, vr: bool = False) -> list[VideoFile
 
 
 def settings(vlm: SandboxVLM, store: Path | None = None, **more: Any) -> EngineConfig:
-    search = {"frame_interval_s": 2, "learn_costs": False}
+    search = {"frame_interval_s": 2}
     return plays(vlm, store=store, model_settings={**SIZES, **more}, search=search)
 
 

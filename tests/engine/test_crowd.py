@@ -6,8 +6,8 @@ import asyncio
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -41,14 +41,16 @@ def decoding() -> int:
     return sum(thread.name.startswith("decode") for thread in threading.enumerate())
 
 
-def open_files(folder: Path) -> int:
-    links = []
-    for entry in Path("/proc/self/fd").iterdir():
-        try:
-            links.append(entry.readlink())
-        except OSError:
-            continue  # closed meanwhile
-    return sum(folder in link.parents for link in links)
+def open_files(paths: Sequence[Path]) -> int:
+    """The number of descriptors of these files that this process has open."""
+    files = {(status.st_dev, status.st_ino) for status in map(os.stat, paths)}
+    opened = 0
+    with os.scandir("/proc/self/fd") as descriptors:
+        for descriptor in descriptors:
+            with suppress(OSError):  # closed meanwhile
+                status = descriptor.stat()
+                opened += (status.st_dev, status.st_ino) in files
+    return opened
 
 
 @contextmanager
@@ -59,7 +61,7 @@ def watched(measure: Callable[[], int]) -> Iterator[list[int]]:
     async def look() -> None:
         while True:
             seen.append(measure())
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.01)
 
     looking = asyncio.ensure_future(look())
     try:
@@ -87,7 +89,7 @@ async def test_many_videos_share_the_slots_and_end_in_order(
 
         with (
             watched(decoding) as decoders,
-            watched(lambda: open_files(videos[0].parent)) as files,
+            watched(lambda: open_files(videos)) as files,
         ):
             infos = await asyncio.gather(*map(tag, range(VIDEOS)))
         assert all(info == infos[0] for info in infos)
@@ -137,7 +139,7 @@ async def test_cancelled_videos_free_everything_and_disturb_no_other(
             infos = [result["video_tag_info"] for result in kept if isinstance(result, dict)]
             assert infos == [infos[0]] * len(kept)
             assert all(stats.in_flight == 0 for stats in engine.endpoint_stats().values())
-            await until(lambda: decoding() == 0 and open_files(videos[0].parent) == 0)
+            await until(lambda: decoding() == 0 and open_files(videos) == 0)
             await until(lambda: asyncio.all_tasks() == before)
             # Every slot, and all room, is there again.
             again = await asyncio.gather(

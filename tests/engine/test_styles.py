@@ -49,9 +49,9 @@ def match(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
 
 
 def settings(vlm: SandboxVLM, store: Path | None, **more: Any) -> EngineConfig:
-    """Return settings with a scan that is wide enough for some comparisons."""
+    """Return settings with learnt costs, and a scan that is wide enough for some comparisons."""
     model = {**SIZES, **{key: more.pop(key) for key in [*more] if key in MODEL_SETTINGS}}
-    search = {"frame_interval_s": 1, **more.pop("search", {})}
+    search = {"frame_interval_s": 1, "learn_costs": True, **more.pop("search", {})}
     return plays(vlm, store=store, model_settings=model, search=search, **more)
 
 

@@ -214,18 +214,15 @@ def _non_negative(
     """Return the non-negative least squares solution that is expected near 1, by trying each set of
     unknowns that are not 0.
     """
-    count = factors.shape[1]
-    squares = (factors.T * weights) @ factors + np.eye(count) / deviation**2
+    unknown = np.eye(factors.shape[1])
+    squares = (factors.T * weights) @ factors + unknown / deviation**2
     products = factors.T @ (weights * targets) + 1 / deviation**2
-    best, least = np.zeros(count), 0.0
-    for chosen in product((False, True), repeat=count):
-        kept = np.flatnonzero(chosen)
-        found = np.zeros(count)
-        found[kept] = np.linalg.solve(squares[np.ix_(kept, kept)], products[kept])
-        loss = float(found @ squares @ found - 2 * products @ found)
-        if (found >= 0).all() and loss < least:
-            best, least = found, loss
-    return best
+    kept = np.array([*product((False, True), repeat=len(unknown))])
+    systems = np.where(kept[:, :, None] & kept[:, None, :], squares, unknown)
+    found = np.linalg.solve(systems, np.where(kept, products, 0.0)[:, :, None])[:, :, 0]
+    losses = ((found @ squares) * found).sum(1) - 2 * found @ products
+    losses[(found < 0).any(1)] = math.inf
+    return np.asarray(found[losses.argmin()])
 
 
 def _rank_correlation(one: _Numbers, other: _Numbers) -> float:

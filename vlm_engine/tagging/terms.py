@@ -159,8 +159,10 @@ async def _new_terms(
         for choice, evidence in zip(open_choices, found, strict=True):
             style = choice.applied(style, other=evidence.is_other)
             known[choice.is_size] = evidence
-        learnt = client.question_cost(sent_pixels(video, style.shape))
-        terms.append(QuestionTerms(style, _rounded(learnt) if learns else QuestionCost()))
+        cost = QuestionCost()
+        if learns:
+            cost = _rounded(client.question_cost(sent_pixels(video, style.shape)))
+        terms.append(QuestionTerms(style, cost))
         share = _OF_JUDGE if client is cascade.judge and cascade.scanner else 1
         budget = client.model.frames_compared // share if compares else 0
         plans.append(planned(budget, known.get(True), known.get(False), share * SCAN_FRAMES))

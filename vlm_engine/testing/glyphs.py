@@ -28,7 +28,7 @@ FRAME_NUMBERS = 1 << 24
 BLACK, WHITE = 16, 235
 DARKEST_GROUND, LIGHTEST_GROUND = 80, 170
 
-_TILES_PER_ROW, _TILE = 8, 4
+_TILES_PER_ROW, _TILES_DOWN, _TILE = 8, 5, 4  # a tile has a cell of background on two sides
 _STRIP_ROW, _FIRST_TILE_ROW = 1, 3
 _MARKER = (1, 0, 1)
 _FINE = 4  # samples across a cell when reading; the outer ones are blurred by scaling and left out
@@ -96,9 +96,7 @@ def read(image: Image.Image) -> Shown:
     number = _read_strip(cells[_STRIP_ROW])
     if number is None:
         return Shown(frozenset(), None, max(image.size))
-    tiles = (_read_tile(cells, index) for index in range(MAX_TAGS))
-    present = frozenset(found for found in tiles if found is not None)
-    return Shown(present, number, max(image.size))
+    return Shown(_read_tiles(cells), number, max(image.size))
 
 
 def picture(
@@ -128,36 +126,43 @@ def _check(frame_number: int) -> int:
 
 
 @lru_cache(maxsize=32)
-def _edges(width: int, height: int) -> tuple[list[int], list[int]]:
+def _edges(width: int, height: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the first pixel of every column and row of cells, and one past the last."""
-    across = [round(i * width / COLUMNS) for i in range(COLUMNS + 1)]
-    down = [round(i * height / ROWS) for i in range(ROWS + 1)]
+    across = np.array([round(i * width / COLUMNS) for i in range(COLUMNS + 1)])
+    down = np.array([round(i * height / ROWS) for i in range(ROWS + 1)])
     return across, down
 
 
 def _paint(plane: Plane, bits: NDArray[np.bool_], row: int, column: int) -> None:
     height, width = plane.shape
     across, down = _edges(width, height)
-    for r, line in enumerate(bits, row):
-        for c, bit in enumerate(line, column):
-            plane[down[r] : down[r + 1], across[c] : across[c + 1]] = WHITE if bit else BLACK
+    rows, columns = bits.shape
+    across, down = across[column : column + columns + 1], down[row : row + rows + 1]
+    cells = np.where(bits, np.uint8(WHITE), np.uint8(BLACK))
+    pixels = cells.repeat(np.diff(down), axis=0).repeat(np.diff(across), axis=1)
+    plane[down[0] : down[-1], across[0] : across[-1]] = pixels
 
 
-def _decide(cells: NDArray[np.float32]) -> NDArray[np.bool_] | None:
-    """Return cells (full-range luma) as bits, or None unless each is clearly black or white."""
-    clear = (cells < 50) | (cells > 205)
-    return np.asarray(cells > 128) if clear.all() else None
+def _are_clear(cells: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return which cells (full-range luma) are clearly black or white."""
+    return (cells < 50) | (cells > 205)
 
 
 def _read_strip(cells: NDArray[np.float32]) -> int | None:
-    bits = _decide(cells[1 : 1 + 2 * len(_MARKER) + 32])
-    if bits is None or tuple(bits[:3]) != _MARKER or tuple(bits[-3:]) != _MARKER[::-1]:
+    strip = cells[1 : 1 + 2 * len(_MARKER) + 32]
+    bits = strip > 128
+    if not _are_clear(strip).all():
+        return None
+    if tuple(bits[:3]) != _MARKER or tuple(bits[-3:]) != _MARKER[::-1]:
         return None
     number, check = _number(bits[3:27]), _number(bits[27:35])
     return number if check == _check(number) else None
 
 
-def _read_tile(cells: NDArray[np.float32], index: int) -> int | None:
-    row, column = _corner(index)
-    bits = _decide(cells[row : row + _TILE, column : column + _TILE].reshape(-1))
-    return None if bits is None else _number(bits)
+def _read_tiles(cells: NDArray[np.float32]) -> frozenset[int]:
+    """Return the codes of the tiles of which each cell is clearly black or white."""
+    down, across = _TILES_DOWN * (_TILE + 1), _TILES_PER_ROW * (_TILE + 1)
+    area = cells[_FIRST_TILE_ROW : _FIRST_TILE_ROW + down, 1 : 1 + across]
+    tiles = area.reshape(_TILES_DOWN, _TILE + 1, _TILES_PER_ROW, _TILE + 1)[:, :_TILE, :, :_TILE]
+    tiles = tiles.transpose(0, 2, 1, 3).reshape(MAX_TAGS, _TILE * _TILE)
+    return frozenset(_number(tile > 128) for tile in tiles[_are_clear(tiles).all(axis=1)])
