@@ -198,9 +198,10 @@ class Dispatcher:
             future.release()
 
     async def _pass_failure(self, future: Any, arrival: asyncio.Future[Outcome]) -> None:
-        """Let a task that fails have no outcome but its error."""
+        """Let a task that Dask could not bring to its end have that error for its outcome."""
         error = await future.exception()
         if future.status == "cancelled":
             self._break_off("its scheduler has gone or dropped a task")
         elif error is not None and not arrival.done():
             arrival.set_exception(error)
+            arrival.exception()  # perhaps nothing waits for it any more
