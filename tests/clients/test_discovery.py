@@ -259,6 +259,14 @@ async def test_a_key_for_questions_need_not_be_good_for_lists():
                 await client.ask(question("Foul"))
 
 
+async def test_a_server_is_discovered_once_for_all_who_wait():
+    async with client_on(Scripted(GOOD), model_id="") as (client, server):
+        asked = [client.ask(question("Foul")), *(client.model_name() for _ in range(3))]
+        _, *names = await asyncio.gather(*asked)
+        assert names == ["sandbox-vlm"] * 3
+        assert server.paths.count("/v1/models") == 1
+
+
 @pytest.mark.parametrize("profile", [Profile.LM_STUDIO, Profile.OLLAMA])
 async def test_a_server_is_discovered_again_once_its_model_is_loaded(profile):
     behaviour = Behaviour(profile=profile, loaded=False, slots=3, context_tokens=2048)

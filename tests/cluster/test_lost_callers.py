@@ -72,7 +72,9 @@ def test_the_next_caller_asks_only_what_is_missing(start, videos, alone, store, 
         there.kill("first")
         second = there.started["second"] = forked(*call, log=there.folder / "second.log")
         until(lambda: vlm.counters.in_flight < SLOTS)
-        until(lambda: vlm.counters.in_flight == SLOTS or second.exitcode is not None, 15)
+        vlm.behaviour.latency_s = 2.0
+        until(lambda: vlm.counters.in_flight == SLOTS or second.exitcode is not None)
+        vlm.behaviour.latency_s = 0.0
         second.join(60)
         assert json.loads(found.read_text()) == alone.results
         assert vlm.counters.requests <= alone.questions + SLOTS

@@ -219,23 +219,28 @@ class OpenAIClient(Client):
     # Discovery.
 
     async def _get_ready(self, timeout_s: float) -> None:
-        """Discover the endpoint once for all questions. Raise if no question can succeed."""
-        if not self._is_discovered:
-            if self._discovering is None or self._discovering.done():
-                self._discovering = asyncio.create_task(self._discover(timeout_s))
-                self._discovering.add_done_callback(_mark_seen)
-            try:
-                await asyncio.shield(self._discovering)
-            except (WrongKeyError, UnreachableError):
-                raise
-            except ClientError as error:
-                _log.debug("%s: it tells nothing of itself: %s", self.label, error)
-                self._is_discovered = True
+        """Discover the endpoint. Raise if no question can succeed."""
+        try:
+            await self._discover_once(timeout_s)
+        except (WrongKeyError, UnreachableError):
+            raise
+        except ClientError as error:
+            _log.debug("%s: it tells nothing of itself: %s", self.label, error)
+            self._is_discovered = True
         if not self._name:
             await self._choose_model(timeout_s)
         if self.capabilities.vision is False:
             sighted = self._shown_names(self.capabilities.sighted)
             raise mapping.no_vision(self._target(), sighted)
+
+    async def _discover_once(self, timeout_s: float) -> None:
+        """Discover the endpoint if that was not done yet, together with all who wait for it."""
+        if self._is_discovered:
+            return
+        if self._discovering is None or self._discovering.done():
+            self._discovering = asyncio.create_task(self._discover(timeout_s))
+            self._discovering.add_done_callback(_mark_seen)
+        await asyncio.shield(self._discovering)
 
     async def _discover(self, timeout_s: float) -> Capabilities:
         response = await self._send("GET", "/models", timeout_s)
@@ -268,8 +273,7 @@ class OpenAIClient(Client):
         self.on_discovery()
 
     async def _choose_model(self, timeout_s: float) -> None:
-        if not self._is_discovered:
-            await self._discover(timeout_s)
+        await self._discover_once(timeout_s)
         if not self._name:
             await self.check(timeout_s=timeout_s)  # raises the reason if there is no list
             message = (

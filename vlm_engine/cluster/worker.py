@@ -170,9 +170,9 @@ class RunPlugin(WorkerPlugin):
 
     def _close_soon(self) -> None:
         self._link.close()
-        name = engine_name(self._run)
-        if name in self._worker.plugins:  # else the worker itself is closing
-            self._closing = asyncio.ensure_future(self._worker.plugin_remove(name=name))
+        # Dask's own way logs an error where the worker ends meanwhile.
+        if self._worker.plugins.pop(engine_name(self._run), None) is not None:
+            self._closing = asyncio.ensure_future(self.teardown(self._worker))
 
 
 async def tag_video(
