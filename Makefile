@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
+# Processes that the tests start are ready sooner where Python keeps bytecode.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help demo test torture check lint types imports docs plugin release screenshots bench-tagging bench-search bench-video bench-pool bench-images bench-store bench-forecast bench-cluster lock check-wheels clean
 
 help: ## this list

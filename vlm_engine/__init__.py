@@ -193,34 +193,37 @@ __all__ = [
     "with_settings",
     "writing",
 ]
-_IMPORTED_ON_USE = (
-    "checkup.values",
-    "yaml_text",
-    "store",
-    "config.base",
-    "config.wording",
-    "config.models",
-    "config.one_line",
-    "config.by_name",
-    "tagging.results",
-    "checkup.setup",
-    "checkup.endpoint",
-    "engine",
-    "cluster",
-    "checkup.frames_section",
-    "checkup.frames",
-    "video.read_frames",
-)
-"""The modules of the other names, the quickest to import first."""
+_IMPORTED_ON_USE = {
+    "checkup.agreement": "FrameComparison",
+    "checkup.endpoint": "check_endpoint offered_models",
+    "checkup.frames": "VideoFile",
+    "checkup.frames_section": "frames_section",
+    "checkup.machine": "machine_section",
+    "checkup.playback": "EndpointSpeed",
+    "checkup.setup": "Measurement SetupCheck check_setup forecast_section measurements",
+    "checkup.values": "Finding Section SectionKind Severity",
+    "cluster": "check_cluster open_engine",
+    "config.base": "SettingsGroup clean_name placed",
+    "config.by_name": "default_of description_of parse_setting set_in setting_field with_settings",
+    "config.models": "ClusterConfig EndpointConfig EngineConfig ModelConfig TagRule clean_tags "
+    "parse",
+    "config.one_line": "addresses_in folders_in key_in tags_in",
+    "config.wording": "WordingConfig check_once clean_descriptions clean_synonyms described_apart "
+    "split_tags",
+    "engine": "VLMEngine",
+    "store": "SharedLock readable writing",
+    "tagging.results": "image_dict video_dict",
+    "video.read_frames": "read_frames",
+    "yaml_text": "parse_yaml",
+}
+"""The other names, by their modules."""
+_MODULE_OF = {name: module for module, names in _IMPORTED_ON_USE.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> Any:
     """Import settings, store and engine, and so pydantic and aiohttp, when a name of theirs is
     first used.
     """
-    if name in __all__:
-        for module in _IMPORTED_ON_USE:
-            found = import_module(f"{__name__}.{module}")
-            if hasattr(found, name):
-                return getattr(found, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
