@@ -219,7 +219,7 @@ def test_a_key_comes_from_the_environment(tag, vlm, photo, monkeypatch):
 
 @pytest.mark.expects_errors
 def test_no_endpoint_exits_with_3_and_keeps_what_was_found(tag, vlm, video, photo, tmp_path):
-    options = (*at(vlm), "--at-once", 1)
+    options = (*at(vlm), "--at-once", 1, "--endpoint-patience", 0)
     assert tag(photo, *options).code == 0
     vlm.stop()
     done = tag(photo, video.path, *options, "--json", tmp_path / "found.json")

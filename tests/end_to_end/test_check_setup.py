@@ -49,7 +49,7 @@ def test_a_sound_set_up_is_told_whole_and_nothing_is_written(theatre):
     assert "test pictures: sound: " in texts(job, "info")
 
 
-def test_another_copy_that_stash_does_not_load_is_named(theatre):
+def test_another_copy_and_an_empty_queue_are_noted(theatre):
     theatre.install()
     other = theatre.stash.config_folder / "plugins" / "by hand" / "AHavenVLMConnector"
     other.mkdir(parents=True)
@@ -60,11 +60,6 @@ def test_another_copy_that_stash_does_not_load_is_named(theatre):
     assert note["severity"] == "note"
     assert note["text"].startswith(f"{other} is another copy of the plugin; Stash loads only this")
     assert "move that file here" in note["text"]
-
-
-def test_an_empty_queue_is_noted(theatre):
-    theatre.install()
-    theatre.run(CHECK)
     assert section(theatre, "stash")["queue"]["severity"] == "note"
     assert section(theatre, "forecast")["time"]["text"] == "nothing to do"
 

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from haven.tasks.selection import check_arguments
+from haven.tasks.task_list import TASKS
 from sandbox.pictures import write_folder
 from sandbox.stash_client import ask
 from sandbox.videos import VideoSpec, generate
 from tests.end_to_end.conftest import TAGS, texts
+from vlm_engine import ConfigError
 
 PAGE = Path(__file__).parents[2] / "docs" / "pages.md"
 ORGANIZED = json.dumps({"organized": True})
@@ -125,31 +128,39 @@ def test_a_filter_that_shows_nothing_ends_the_task_at_once(theatre):
     [
         ("Tag Videos", {"scene_filter": "organized"}, "scene_filter: it is not JSON"),
         ("Tag Videos", {"scene_filter": "[1]"}, "scene_filter: write an object"),
-        ("Tag Videos", {"scene_filter": '{"colour": 1}'}, "scene_filter: Stash refuses it"),
         ("Tag Videos", {"scene_filter": "{}", "scenes": "1"}, "by their ids or by scene_filter"),
         ("Tag Videos", {"search": "final"}, "search needs a filter beside it"),
         ("Tag Videos", {"image_filter": "{}"}, "Tag Videos does not take image_filter"),
-        ("Tag Images", {"gallery_filter": '{"OR": 3}'}, "gallery_filter: Stash refuses it"),
         ("Tag Videos", {"order": "best"}, "order: 'best' is none of oldest, newest, shortest"),
         ("Tag What Is New", {"except_tags": "[1]"}, "except_tags: write names with commas"),
     ],
 )
-def test_wrong_filters_are_refused_before_anything_is_done(theatre, task, arguments, message):
+def test_arguments_that_no_task_takes_are_named(task, arguments, message):
+    (known,) = (one for one in TASKS.values() if one.name == task)
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        check_arguments(known.name, known.takes, arguments)
+
+
+def test_wrong_filters_are_refused_before_anything_is_done(theatre):
     theatre.install()
     theatre.queue(0)
     before = theatre.contents()
-    assert message in str(theatre.run(task, **arguments).error)
+    for task, arguments, message in (
+        ("Tag Videos", {"scene_filter": "organized"}, "scene_filter: it is not JSON"),
+        ("Tag Videos", {"scene_filter": '{"colour": 1}'}, "scene_filter: Stash refuses it"),
+        ("Tag Images", {"gallery_filter": '{"OR": 3}'}, "gallery_filter: Stash refuses it"),
+    ):
+        assert message in str(theatre.run(task, **arguments).error)
     assert theatre.contents() == before
 
 
-@pytest.mark.parametrize("order", ["newest", "shortest"])
-def test_the_order_of_scenes_is_chosen(theatre, tmp_path, order):
+def test_the_order_of_scenes_is_chosen(theatre, tmp_path):
     theatre.install(CONCURRENT_TASK_LIMIT=1)
     scenes = theatre.queue(0, 1)
     spec = VideoSpec(duration_s=20, width=320, height=180, tags=TAGS, seed=9)
     scenes += theatre.queue(generate(spec, tmp_path / "short.mp4"))
-    expected = scenes[::-1] if order == "newest" else [scenes[2], scenes[0], scenes[1]]
-    assert log_order(theatre.run("Preview", order=order), scenes) == expected
+    for order, expected in {"newest": scenes[::-1], "shortest": [scenes[2], *scenes[:2]]}.items():
+        assert log_order(theatre.run("Preview", order=order), scenes) == expected
 
 
 def test_the_examples_of_the_page_are_taken(theatre):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from haven.tasks.selection import check_arguments
+from haven.tasks.task_list import TASKS
 from sandbox.pictures import write_folder
 from tests.end_to_end.conftest import TAGS, texts
+from vlm_engine import ConfigError
 
 NEW = "Tag What Is New"
 QUEUE = {"VLM_TagMe", "VLM_UpdateMe"}
@@ -96,15 +101,24 @@ def test_a_preview_of_named_items_writes_nothing(theatre):
         ("Tag Videos", {"images": "1"}, "Tag Videos does not take images; it takes scenes"),
         ("Check Set-up", {"scenes": "1"}, "Check Set-up does not take scenes"),
         ("Undo Last Run", {"run": "last"}, "'last' is not the number of a run"),
-        ("Undo Last Run", {"run": "7"}, "the journal has no run 7"),
         ("Tag Videos", {"run": "1"}, "Tag Videos does not take run"),
     ],
 )
-def test_wrong_names_are_refused_before_anything_is_done(theatre, task, arguments, message):
+def test_names_that_no_task_takes_are_named(task, arguments, message):
+    (known,) = (one for one in TASKS.values() if one.name == task)
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        check_arguments(known.name, known.takes, arguments)
+
+
+def test_wrong_names_are_refused_before_anything_is_done(theatre):
     theatre.install()
     theatre.queue(0)
     before = theatre.contents()
-    assert message in str(theatre.run(task, **arguments).error)
+    for task, arguments, message in (
+        ("Tag Videos", {"scenes": "all"}, "'all' is not the id of an item"),
+        ("Undo Last Run", {"run": "7"}, "the journal has no run 7"),
+    ):
+        assert message in str(theatre.run(task, **arguments).error)
     assert theatre.contents() == before
 
 
