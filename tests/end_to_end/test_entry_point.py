@@ -94,23 +94,36 @@ def test_a_refusal_is_one_json_object_and_one_error_line(plugin):
         assert said in error
 
 
-def test_only_the_standard_library_is_imported_before_stdin():
-    """So it is ready within a second, and works where nothing is installed yet."""
-    traced = subprocess.run(
-        [sys.executable, "-S", "-X", "importtime", "haven_vlm_connector.py"],
+def traced(*arguments: str) -> tuple[set[str], str]:
+    """Run a Python. Return the modules that it imports, and what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *arguments],
         cwd=ROOT,
-        input=b"",
+        input="",
         capture_output=True,
+        text=True,
         timeout=60,
         check=False,
     )
-    imported = set(re.findall(r"\| +([\w.]+)$", traced.stderr.decode(), re.MULTILINE))
+    return set(re.findall(r"\| +([\w.]+)$", done.stderr, re.MULTILINE)), done.stdout
+
+
+def test_only_the_standard_library_is_imported_before_stdin():
+    """So it is ready within a second, and works where nothing is installed yet."""
+    imported, said = traced("-S", "haven_vlm_connector.py")
     assert "haven.setup.bootstrap" in imported
     assert not imported & {"haven.settings", "haven.stash"}
     packages = {"av", "PIL", "numpy", "aiohttp", "pydantic", "yaml", "stashapi", "requests"}
     plugin = {"vlm_engine", "haven_vlm_config", "haven_media_handler"}
     assert not {name.split(".")[0] for name in imported} & (packages | plugin)
-    assert json.loads(traced.stdout)["error"]
+    assert json.loads(said)["error"]
+
+
+def test_the_engine_is_imported_only_for_work():
+    """It takes longer than all that a task without work does."""
+    imported, _ = traced("-c", "import haven.tasks.stash_run")
+    assert {"haven.tasks.task_list", "haven.tagger", "requests"} <= imported
+    assert not imported & {"av", "PIL", "numpy", "aiohttp", "haven.pages.contract"}
 
 
 # --- the Python that Stash finds ---
