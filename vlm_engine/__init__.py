@@ -64,7 +64,7 @@ if TYPE_CHECKING:
         measurements,
     )
     from vlm_engine.checkup.values import Finding, Section, SectionKind, Severity
-    from vlm_engine.cluster import check_cluster, open_engine
+    from vlm_engine.cluster import check_cluster, checked_places, open_engine
     from vlm_engine.config.base import SettingsGroup, clean_name, placed
     from vlm_engine.config.by_name import (
         default_of,
@@ -158,6 +158,7 @@ __all__ = [
     "check_endpoint",
     "check_once",
     "check_setup",
+    "checked_places",
     "clean_descriptions",
     "clean_name",
     "clean_synonyms",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from vlm_engine import Section
 
 _TIMEOUT_S = 30.0  # a busy Stash takes that long for a scene with thousands of markers
-CheckStash: TypeAlias = "Callable[[PageContext], Section]"
-"""Returns what is found about Stash, its queue and the queued files. The tasks know that."""
+CheckStash: TypeAlias = "Callable[[PageContext], Sequence[Section]]"
+"""Returns what is found about Stash, the queued files and the cluster. The tasks know that."""
 
 
 class PageContext:

@@ -35,11 +35,11 @@ def models(context: PageContext, arguments: EndpointArguments) -> Models:
 
 
 def check(context: PageContext, arguments: CheckArguments) -> Sections:
-    """Return the check of an endpoint, within 45 seconds; without one, that of the machine and of
-    Stash. Raises ``NotFoundError``, ``ConfigError`` and ``StashError``.
+    """Return the check of an endpoint, within 45 seconds; without one, that of the machine, of a
+    cluster that is set, and of Stash. Raises ``NotFoundError``, ``ConfigError`` and ``StashError``.
     """
     if arguments.endpoint is None:
-        return values_of([machine_section(context.store_path), context.check_stash(context)])
+        return values_of([machine_section(context.store_path), *context.check_stash(context)])
     endpoint, model = _used(context, arguments.endpoint)
     checked = asyncio.run(check_endpoint(endpoint, model))
     keep_measurement(context.data_dir, endpoint, next(measurements(checked), None))

@@ -12,7 +12,8 @@ from haven.pages.context import PageContext
 from haven.pages.contract import ForecastArguments, Sections
 from haven.pages.endpoints import values_of
 from haven.pages.errors import BadRequestError
-from haven.pages.measurements import kept_measurements
+from haven.pages.measurements import kept_measurements, kept_places
+from haven.report import counted
 from haven.settings.settings import Settings
 from haven.stash.filters import ItemFilter, filter_from
 from haven.stash.queue_size import queue_tag_ids
@@ -28,7 +29,7 @@ from haven.stash.workload import (
     named_scenes,
 )
 from haven.tagger import engine_config
-from vlm_engine import ConfigError, EngineConfig, Finding, Section, Severity, forecast_section
+from vlm_engine import ConfigError, Finding, Section, Severity, forecast_section
 
 
 def forecast(context: PageContext, arguments: ForecastArguments) -> Sections:
@@ -37,17 +38,10 @@ def forecast(context: PageContext, arguments: ForecastArguments) -> Sections:
     Raises ``BadRequestError``, ``ConfigError``, ``StashError`` and ``StoreError``.
     """
     settings = context.settings(with_tags=True)
-    config = engine_config(settings, context.store_path)
     scenes, images = _load(context.client, settings, arguments)
-    at_once = settings.concurrent_task_limit
     found = asyncio.run(
         measured_forecast(
-            context.data_dir,
-            config,
-            scenes.lengths_s,
-            images,
-            scenes=scenes.count,
-            at_once=at_once,
+            settings, context.store_path, scenes.lengths_s, images, scenes=scenes.count
         )
     )
     writes = Finding(Severity.OK, "writes", _writes(settings, scenes.count, images))
@@ -55,29 +49,41 @@ def forecast(context: PageContext, arguments: ForecastArguments) -> Sections:
 
 
 async def measured_forecast(
-    data_dir: Path,
-    config: EngineConfig,
+    settings: Settings,
+    store_path: Path,
     lengths_s: Sequence[float],
     images: int,
     *,
     scenes: int | None = None,
-    at_once: int,
 ) -> Section:
     """Return how long videos and images will take, by what earlier checks have measured.
 
     ``scenes``: the number of videos, if ``lengths_s`` are those of a sample. Raises ``StoreError``.
     """
+    config, data_dir = engine_config(settings, store_path), store_path.parent
     measured = await asyncio.to_thread(kept_measurements, data_dir, config)
+    places = None
+    if config.cluster is not None:
+        places = await asyncio.to_thread(kept_places, data_dir, config.cluster)
+    at_once = settings.scenes_at_once(places)
     section = await forecast_section(
         measured, config, lengths_s, images, scenes=scenes, at_once=at_once, start=datetime.now()
     )
-    if measured:
-        return section
-    findings = tuple(one for one in section.findings if one.what != "time")
-    return replace(section, findings=(*findings, Finding(Severity.NOTE, "time", _UNKNOWN)))
+    findings = section.findings
+    if not measured:
+        findings = tuple(one for one in findings if one.what != "time")
+        findings = (*findings, Finding(Severity.NOTE, "time", _UNKNOWN))
+    elif config.cluster is not None and places is None and lengths_s:
+        text = _UNKNOWN_CLUSTER.format(counted(at_once, "video"))
+        findings = (*findings, Finding(Severity.NOTE, "cluster", text))
+    return replace(section, findings=findings)
 
 
 _UNKNOWN = "no endpoint has been found to work yet; check the set-up, and the time is told here"
+_UNKNOWN_CLUSTER = (
+    "how many videos it takes at once is not known yet, so the time is that of {} at once; start "
+    "Check Set-up, and the time is that of the cluster"
+)
 
 
 def _load(

@@ -192,6 +192,16 @@ class Settings(Options):
         is_set = not is_constant(self.origins["CONCURRENT_TASK_LIMIT"])
         return self.concurrent_task_limit if is_set else None
 
+    def scenes_at_once(self, places: int | None) -> int:
+        """Return the number of scenes to tag at once: what the user set; with a cluster, what it
+        takes, up to a limit that is set.
+
+        ``places``: what the cluster takes; None without one, and while that is not known.
+        """
+        if places is None:
+            return self.concurrent_task_limit
+        return max(1, min(places, self.scene_limit or places))
+
     def fingerprint(self) -> str:
         """Return a short text that differs if the settings differ. It reveals no keys."""
         return hashlib.sha256(repr(self).encode()).hexdigest()[:16]

@@ -81,14 +81,19 @@ def ensure_dependencies(
         _report_damage(environment, missing)
 
 
-def ensure_cluster_packages(plugin_dir: Path, data_dir: Path) -> None:
+def ensure_cluster_packages(plugin_dir: Path, data_dir: Path, *, may_install: bool = True) -> None:
     """Return when the packages for work over a cluster can be imported. They have an environment of
     their own, which is put in front of ``sys.path``; processes that are spawned get that, too.
 
     Raise ``SetupError`` as ``ensure_dependencies`` does.
     """
-    file = "requirements-cluster.txt"
-    ensure_dependencies(plugin_dir, data_dir, requirements=file, may_reexecute=False)
+    ensure_dependencies(
+        plugin_dir,
+        data_dir,
+        requirements="requirements-cluster.txt",
+        may_reexecute=False,
+        may_install=may_install,
+    )
 
 
 def _use(

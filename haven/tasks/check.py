@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from haven.pages.context import PageContext
-from haven.pages.measurements import keep_measurement
+from haven.pages.measurements import keep_measurement, keep_places
 from haven.report import by_severity, counted
 from haven.settings.layers import on_the_page
 from haven.settings.overlay import FILE, read_overlay, write_overlay
 from haven.settings.plain import LOCAL_FILE
-from haven.settings.settings import Settings
+from haven.setup import SetupError
+from haven.setup.bootstrap import ensure_cluster_packages
 from haven.setup.copies import other_copies
 from haven.setup.known_files import FileCheck, KnownFile, check_file
 from haven.setup.mapping import describe_rules, propose_rules
@@ -50,6 +51,7 @@ from vlm_engine import (
     Severity,
     check_cluster,
     check_setup,
+    checked_places,
     forecast_section,
     frames_section,
     map_path,
@@ -98,7 +100,7 @@ async def setup_sections(context: TaskContext) -> tuple[Section, ...]:
         queue = await _read_queue(context)
         context.report(0.2)
         stash = await _stash_section(context, queue)
-        cluster = await check_cluster(config, _paths_here(context, queue))
+        cluster = await _cluster_section(context, queue)
         context.report(0.4)
         found = await endpoints
         await asyncio.to_thread(_keep_measurements, context.store_path.parent, found)
@@ -111,7 +113,7 @@ async def setup_sections(context: TaskContext) -> tuple[Section, ...]:
         config,
         [video.duration_s for video in queue.videos],
         len(queue.image_ids),
-        at_once=_at_once(context.settings, cluster),
+        at_once=context.settings.scenes_at_once(checked_places(cluster)),
         start=datetime.now(),
     )
     context.report(1.0)
@@ -119,17 +121,15 @@ async def setup_sections(context: TaskContext) -> tuple[Section, ...]:
     return (*found.sections, *clusters, stash, *compared, forecast)
 
 
-def _paths_here(context: TaskContext, queue: _Queue) -> list[str]:
-    """Return the paths of a sample of the files on this machine, which may not have them."""
-    rules = context.settings.path_mutation
-    return [map_path(file.path, rules) for file in queue.files]
-
-
-def _at_once(settings: Settings, cluster: Section | None) -> int:
-    """Return how many scenes a run would look at at once."""
-    figures = cluster.findings[0].figures if cluster else {}
-    takes = int(figures.get("videos_at_once") or 0)
-    return min(takes, settings.scene_limit or takes) or settings.concurrent_task_limit
+async def _cluster_section(context: TaskContext, queue: _Queue) -> Section | None:
+    """Return what is found about the cluster, if there is one, and keep what it takes at once."""
+    config = engine_config(context.settings, context.store_path)
+    rules = context.settings.path_mutation  # of this machine, which may not have the files
+    section = await check_cluster(config, [map_path(file.path, rules) for file in queue.files])
+    if config.cluster is not None:
+        data_dir, places = context.store_path.parent, checked_places(section)
+        await asyncio.to_thread(keep_places, data_dir, config.cluster, places)
+    return section
 
 
 def _keep_measurements(data_dir: Path, found: SetupCheck) -> None:
@@ -137,8 +137,9 @@ def _keep_measurements(data_dir: Path, found: SetupCheck) -> None:
         keep_measurement(data_dir, checked.endpoint, next(measurements(checked), None))
 
 
-def stash_section_for_page(page: PageContext) -> Section:
-    """Return what is found about Stash, its queue and a sample of the queued files. Blocking.
+def sections_for_page(page: PageContext) -> tuple[Section, ...]:
+    """Return what is found about Stash, its queue and a sample of the queued files, and about the
+    cluster if there is one. Blocking.
 
     Raises ``StashError``, and ``ConfigError`` for wrong settings.
     """
@@ -161,8 +162,19 @@ def stash_section_for_page(page: PageContext) -> Section:
         return asyncio.run(_read_and_check(context))
 
 
-async def _read_and_check(context: TaskContext) -> Section:
-    return await _stash_section(context, await _read_queue(context))
+async def _read_and_check(context: TaskContext) -> tuple[Section, ...]:
+    queue = await _read_queue(context)
+    stash = await _stash_section(context, queue)
+    cluster = context.settings.engine.cluster
+    if cluster is None:
+        return (stash,)
+    try:
+        ensure_cluster_packages(_PLUGIN_DIR, context.store_path.parent, may_install=False)
+    except SetupError as error:
+        finding = Finding(Severity.WRONG, "packages", str(error))
+        return Section(SectionKind.CLUSTER, f"Cluster {cluster.address}", (finding,)), stash
+    section = await _cluster_section(context, queue)
+    return (section, stash) if section else (stash,)
 
 
 def _frames_wanted(context: TaskContext) -> int:

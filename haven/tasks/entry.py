@@ -165,10 +165,10 @@ def _importing() -> Iterator[None]:
     gc.enable()
 
 
-def _check_stash(context: PageContext) -> Section:
-    from haven.tasks.check import stash_section_for_page
+def _check_stash(context: PageContext) -> Sequence[Section]:
+    from haven.tasks.check import sections_for_page
 
-    return stash_section_for_page(context)
+    return sections_for_page(context)
 
 
 def _page_failure(code: str, message: str) -> object:

@@ -44,10 +44,7 @@ class SceneHandler(ItemHandler[Scene, VideoResult]):
 
     def at_once(self) -> int:
         """Return what the user set; with a cluster, what it takes, up to a limit that is set."""
-        takes, settings = self._tagger.videos_at_once, self.context.settings
-        if takes is None:
-            return settings.concurrent_task_limit
-        return max(1, min(takes, settings.scene_limit or takes))
+        return self.context.settings.scenes_at_once(self._tagger.videos_at_once)
 
     async def read(self, ids: Sequence[str]) -> Sequence[Scene]:
         """Return the scenes, and tell the progress how long they are."""

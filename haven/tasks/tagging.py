@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 from haven.items import ItemKind
 from haven.report import counted
-from haven.tagger import Tagger, engine_config
+from haven.tagger import Tagger
 from haven.tasks import galleries
 from haven.tasks.background import BackgroundTasks
 from haven.tasks.batch import Batch, Writer
@@ -131,13 +131,7 @@ async def tag_new(context: TaskContext) -> str:
 async def _log_forecast(context: TaskContext, lengths_s: Sequence[float], images: int) -> None:
     from haven.pages.forecast import measured_forecast
 
-    section = await measured_forecast(
-        context.store_path.parent,
-        engine_config(context.settings, context.store_path),
-        lengths_s,
-        images,
-        at_once=context.settings.concurrent_task_limit,
-    )
+    section = await measured_forecast(context.settings, context.store_path, lengths_s, images)
     for finding in section.findings:
         _log.info("Forecast, %s: %s.", finding.what, finding.text)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.cluster.clusters import settings, soon
-from vlm_engine import check_cluster
+from vlm_engine import check_cluster, checked_places
 from vlm_engine.testing import SandboxVLM
 
 
@@ -20,6 +20,7 @@ async def test_each_worker_is_named_with_what_it_can_read(start, videos):
     section, found = await checked(there.address, videos[0], "/nowhere/game.mp4")
     assert (section.title, section.works) == (f"Cluster {there.address}", False)
     assert found[0] == ("ok", "2 of 2 can be used")
+    assert checked_places(section) == 6
     assert {text.split(" at ")[0] for _, text in found[1:]} == {"worker w1", "worker w2"}
     for severity, text in found[1:]:
         assert severity == "wrong"
@@ -45,6 +46,7 @@ async def test_a_cluster_that_does_not_answer_is_wrong():
     ((severity, text),) = found
     assert severity == "wrong"
     assert "no scheduler answers at tcp://127.0.0.1:9" in text
+    assert checked_places(section) is None
 
 
 async def test_there_is_nothing_to_check_without_a_cluster():

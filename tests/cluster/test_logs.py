@@ -31,6 +31,23 @@ async def test_progress_arrives_grows_and_ends_at_100(start, videos):
         assert each == sorted(set(each))
 
 
+async def test_endpoints_are_reported_while_videos_are_worked_on(start, videos):
+    there = start("w1", "w2", threads=1)
+    async with tagging(there, Behaviour(slots=2, latency_s=0.3)) as (engine, vlm):
+        work = asyncio.gather(*map(engine.process_video, videos[:2]))
+
+        def are_busy():
+            found = engine.endpoint_stats().values()
+            return any(0 < one.in_flight <= one.slots and one.served for one in found)
+
+        await soon(are_busy)
+        assert not work.done()
+        vlm.behaviour.latency_s = 0.0
+        await work
+        (one,) = engine.endpoint_stats().values()
+    assert (one.served, one.in_flight) == (vlm.counters.answered, 0)
+
+
 async def test_what_workers_log_arrives_with_their_names(start, videos, caplog):
     there = start("w1", "w2", threads=1)
     caplog.set_level(logging.INFO, "vlm_engine")

@@ -16,7 +16,9 @@ from distributed import Client
 from tests.cluster.clusters import APART, ROOT, as_json, settings, soon, tagging
 from vlm_engine import __version__
 from vlm_engine.cluster import open_engine
+from vlm_engine.cluster.session import Session
 from vlm_engine.errors import ConfigError, MediaNotFoundError
+from vlm_engine.store import AnswerStore
 from vlm_engine.testing import Behaviour, SandboxVLM
 
 
@@ -36,6 +38,16 @@ async def test_a_video_that_no_worker_has_names_each_of_them(start, videos, alon
     assert [*map(as_json, results)] == alone.results
     assert isinstance(error, MediaNotFoundError)
     assert all(part in str(error) for part in (missing, "worker w1", "worker w2", "`paths`"))
+
+
+async def test_a_cluster_without_workers_says_how_to_start_some(start):
+    there = start()
+    async with SandboxVLM() as vlm:
+        config = settings(vlm, cluster=there.address)
+        assert config.cluster is not None
+        with pytest.raises(ConfigError, match="has joined .* start some with `dask worker tcp://"):
+            async with Session(config, config.cluster, AnswerStore(None), join_s=0.5):
+                pass
 
 
 @pytest.fixture

@@ -8,7 +8,9 @@ import shutil
 import pytest
 
 from sandbox.pictures import write_zip
+from sandbox.plugin import PLUGIN_ID
 from sandbox.stash import Credentials
+from sandbox.stash_client import ask
 from tests.end_to_end.conftest import TAGS, texts
 from vlm_engine.testing import Fault, Sight
 
@@ -19,6 +21,16 @@ KEY = "sk-of-the-league"
 def section(theatre, kind):
     """Return the findings of the last report about this subject, by what was checked."""
     (found,) = [each for each in theatre.reports()[-1]["checks"] if each["kind"] == kind]
+    return {finding["what"]: finding for finding in found["findings"]}
+
+
+def forecast_of_the_page(theatre):
+    """Return the findings of the forecast that the plugin's page shows, by what was forecast."""
+    document = "mutation ($args: Map) { runPluginOperation(plugin_id: %s, args: $args) }"
+    arguments = {"mode": "pages", "api": 1, "calls": [{"op": "forecast"}]}
+    sent = ask(theatre.stash.url, document % json.dumps(PLUGIN_ID), {"args": arguments})
+    (reply,) = sent.data["runPluginOperation"]["replies"]
+    (found,) = reply["value"]["sections"]
     return {finding["what"]: finding for finding in found["findings"]}
 
 
@@ -177,7 +189,7 @@ def test_the_check_of_a_cluster_says_what_each_worker_can_read(elsewhere, videos
     one = theatre.endpoint()
     endpoints = [{"base_url": one.url}, {"base_url": one.url, "worker": "gpu-9", "model_id": "big"}]
     theatre.install(ENDPOINTS=endpoints, CLUSTER=cluster)
-    theatre.queue(0, 1)
+    theatre.queue(0, 1, 2)
     job = theatre.run(CHECK)
     assert job.error is None
     checks = theatre.reports()[-1]["checks"]
@@ -187,11 +199,14 @@ def test_the_check_of_a_cluster_says_what_each_worker_can_read(elsewhere, videos
     found = checks[3]["findings"]
     assert (found[0]["what"], found[0]["text"]) == ("workers", "2 of 2 can be used")
     by_text = {one["text"]: one["severity"] for one in found[1:]}
-    (sound,) = [text for text in by_text if "2 of 2 sampled files can be read there" in text]
-    (lacking,) = [text for text in by_text if "0 of 2 sampled files can be read there" in text]
+    (sound,) = [text for text in by_text if "3 of 3 sampled files can be read there" in text]
+    (lacking,) = [text for text in by_text if "0 of 3 sampled files can be read there" in text]
     assert sound.startswith("worker 0 at ")
     assert lacking.startswith("worker 1 at ")
     assert "/data/sport/Spiel" in lacking
     assert by_text[lacking] == "wrong"
     (unknown,) = [text for text in by_text if "no worker is called gpu-9 now" in text]
     assert by_text[unknown] == "note"
+    told, on_the_page = section(theatre, "forecast"), forecast_of_the_page(theatre)
+    assert on_the_page["time"]["figures"] == told["time"]["figures"]
+    assert "cluster" not in on_the_page

@@ -58,6 +58,7 @@ def test_local_workers_end_with_a_task_that_is_killed(theatre):
     job.wait()
     _, left = psutil.wait_procs(workers, timeout=20)
     assert not left
+    assert job.texts("warning") == []
     assert "2 scenes queued, as many at a time as the cluster takes, at most 1." in texts(
         job, "info"
     )

@@ -12,7 +12,7 @@ import pytest
 
 from haven.pages.context import PageContext
 from haven.pages.dispatch import answer
-from haven.tasks.check import stash_section_for_page
+from haven.tasks.check import sections_for_page
 from sandbox.plugin import PLUGIN_ID, install
 from sandbox.stash import SandboxStash
 from sandbox.stash_client import ask
@@ -44,7 +44,7 @@ class Pages:
         """A context as a process of the plugin has it."""
         self.data_dir.mkdir(exist_ok=True)
         connection = {"Host": "127.0.0.1", "Port": self.stash.port, "Scheme": "http"}
-        return PageContext(connection, self.data_dir, stash_section_for_page)
+        return PageContext(connection, self.data_dir, sections_for_page)
 
     def reply(self, op: str, **arguments: Any) -> Mapping[str, Any]:
         """The reply to one call, answered in this process."""

@@ -61,6 +61,28 @@ def test_without_an_endpoint_none_is_asked(known, vlm):
     assert vlm.counters.requests == 0
 
 
+def test_a_cluster_is_checked_with_the_machine(known):
+    address = "tls://nas:8786"
+    write_overlay(known.data_dir, {"TAG_LIST": ["Foul"], "CLUSTER": address}, 1)
+    _, cluster, stash = known.value("check", endpoint=None)["sections"]
+    assert (cluster["kind"], cluster["title"], cluster["works"]) == (
+        "cluster",
+        f"Cluster {address}",
+        False,
+    )
+    assert "needs certificates" in findings(cluster)["workers"]["text"]
+    assert stash["kind"] == "stash"
+
+
+def test_a_page_installs_no_packages_for_a_cluster(known):
+    write_overlay(known.data_dir, {"TAG_LIST": ["Foul"], "CLUSTER": "local:2"}, 1)
+    with (known.plugin / "requirements-cluster.txt").open("a", encoding="utf-8") as file:
+        file.write("\nno-such-package\n")
+    (reply,) = known.send(calls=[{"op": "check", "endpoint": None}])["replies"]
+    _, cluster, _ = reply["value"]["sections"]
+    assert "Start the task Check Set-up once" in findings(cluster)["packages"]["text"]
+
+
 def test_a_forecast_uses_the_last_check_and_asks_nobody(known, vlm, tmp_path):
     spec = VideoSpec(duration_s=20, width=320, height=180, tags=("Foul", "Goal"), seed=3)
     video = generate(spec, tmp_path / "game.mp4").path

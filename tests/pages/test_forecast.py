@@ -7,8 +7,10 @@ import time
 
 import pytest
 
+from haven.pages.measurements import keep_measurement, keep_places
 from haven.settings.overlay import write_overlay
 from sandbox.videos import VideoSpec, generate
+from vlm_engine import EndpointSpeed, Measurement
 
 MANY = 20_000
 
@@ -87,6 +89,25 @@ def test_it_says_what_is_written(known, video):
     assert writes(known) == "nothing"
     write_overlay(known.data_dir, {"CREATE_MARKERS": False}, 1)
     assert writes(known, scenes=scenes).startswith("tags, and no markers, for scenes;")
+
+
+def test_a_cluster_counts_what_the_last_check_found(known, video):
+    library = known.stash.library
+    library.add_copies(library.add_scene(video, tags=["VLM_TagMe"]), 19)
+    write_overlay(known.data_dir, {"TAG_LIST": ["Foul"], "CLUSTER": "tcp://nas:8786"}, 1)
+    engine = known.context().settings().engine
+    ((endpoint, _),) = engine.used_endpoints()
+    speed = EndpointSpeed("Rack", 64, 0.5, 0.5)
+    keep_measurement(known.data_dir, endpoint, Measurement(speed, ("big",)))
+    seconds = []
+    for places in (None, 2, 8, None):
+        keep_places(known.data_dir, engine.cluster, places)
+        (section,) = known.value("forecast", scene_filter="{}")["sections"]
+        found = {one["what"]: one for one in section["findings"]}
+        seconds.append(found["time"]["figures"]["seconds"])
+        assert ("cluster" in found) == (places is None)
+    assert "the time is that of 2 videos at once; start Check Set-up" in found["cluster"]["text"]
+    assert seconds[0] == seconds[1] == seconds[3] > 2 * seconds[2]
 
 
 @pytest.mark.parametrize(

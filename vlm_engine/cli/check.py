@@ -20,7 +20,7 @@ from vlm_engine.cli.media import Found, Picture, Video, found
 from vlm_engine.cli.output import Bar, printable, show
 from vlm_engine.cli.settings import asked_endpoints, default_store, engine_config
 from vlm_engine.cli.tag import VIDEOS_AT_ONCE
-from vlm_engine.cluster import check_cluster
+from vlm_engine.cluster import check_cluster, checked_places
 from vlm_engine.config.models import EngineConfig
 from vlm_engine.engine import VLMEngine
 from vlm_engine.errors import ConfigError, MediaError
@@ -44,12 +44,14 @@ async def check(given: Namespace, program: Program) -> int:
     checked = await check_setup(config, store)
     sections = [*checked.sections]
     paths = [str(file.path) for file in files if isinstance(file, Video)]
-    if cluster := await check_cluster(config, paths[:_SAMPLED]):
+    cluster = await check_cluster(config, paths[:_SAMPLED])
+    if cluster is not None:
         sections.append(cluster)
     if given.frames:
         sections += await _compared(config, files, given.frames, quiet=given.json)
     if given.paths:
-        sections.append(await _forecast(config, checked, files))
+        at_once = checked_places(cluster) or VIDEOS_AT_ONCE
+        sections.append(await _forecast(config, checked, files, at_once))
     _print(sections, as_json=given.json)
     if not any(endpoint.section.works for endpoint in checked.endpoints):
         return NO_ENDPOINT
@@ -77,7 +79,9 @@ async def _compared(
     return [frames_section(each) for each in comparisons]
 
 
-async def _forecast(config: EngineConfig, checked: SetupCheck, files: Sequence[Found]) -> Section:
+async def _forecast(
+    config: EngineConfig, checked: SetupCheck, files: Sequence[Found], at_once: int
+) -> Section:
     """Return how long it takes to tag the files, by the lengths of some of the videos."""
     videos = [file.path for file in files if isinstance(file, Video)]
     probed = min(_PROBED, len(videos))
@@ -89,7 +93,7 @@ async def _forecast(config: EngineConfig, checked: SetupCheck, files: Sequence[F
         lengths_s,
         sum(isinstance(file, Picture) for file in files),
         scenes=len(videos),
-        at_once=VIDEOS_AT_ONCE,
+        at_once=at_once,
         start=datetime.now(),
     )
 

@@ -26,7 +26,7 @@ from vlm_engine.errors import ConfigError
 if TYPE_CHECKING:
     from vlm_engine.config.models import EngineConfig
 
-__all__ = ["check_cluster", "open_engine"]
+__all__ = ["check_cluster", "checked_places", "open_engine"]
 
 
 def open_engine(config: EngineConfig) -> VLMEngine:
@@ -59,6 +59,15 @@ async def check_cluster(config: EngineConfig, files: Sequence[str] = ()) -> Sect
         return Section(SectionKind.CLUSTER, f"Cluster {config.cluster.address}", (finding,))
     _silence_dask()
     return await check(config, config.cluster, files)
+
+
+def checked_places(section: Section | None) -> int | None:
+    """Return how many videos the cluster takes at once, as ``check_cluster`` found; None if it
+    cannot be used, or there is none.
+    """
+    findings = section.findings if section else ()
+    found = (finding.figures.get("videos_at_once") for finding in findings)
+    return next((int(places) for places in found if places), None)
 
 
 def _not_installed(error: ImportError) -> ConfigError:

@@ -15,7 +15,7 @@ from vlm_engine.config.models import EngineConfig
 from vlm_engine.errors import ConfigError
 from vlm_engine.store import AnswerStore
 
-_LIMIT_S = 45.0
+_LIMIT_S, _JOIN_S = 45.0, 40.0
 _LOOK_AGAIN_S = 0.05
 
 
@@ -28,7 +28,7 @@ async def check(config: EngineConfig, cluster: ClusterConfig, files: Sequence[st
         try:
             async with (
                 asyncio.timeout(_LIMIT_S),
-                Session(for_workers(config), cluster, store) as session,
+                Session(for_workers(config), cluster, store, _JOIN_S) as session,
             ):
                 findings += await _findings(session, config, cluster, files)
         except ConfigError as error:

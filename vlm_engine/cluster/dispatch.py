@@ -53,6 +53,11 @@ class Dispatcher:
         self._unable: set[str] = set()
         self._arrivals: dict[str, asyncio.Future[Outcome]] = {}
 
+    def take_state(self, worker: str, state: WorkerState) -> None:
+        """Take what a worker knows beside its results."""
+        self.states[worker] = state
+        self.comparisons = state.comparisons or self.comparisons
+
     def take_outcome(self, key: str, outcome: Outcome) -> None:
         """Take what the worker of a task sends when it has ended."""
         arrival = self._arrivals.get(key)
@@ -137,8 +142,7 @@ class Dispatcher:
 
     def _note(self, outcome: Outcome) -> None:
         """Note what a worker knows, and whether its endpoints answer."""
-        self.states[outcome.worker] = outcome.state
-        self.comparisons = outcome.state.comparisons or self.comparisons
+        self.take_state(outcome.worker, outcome.state)
         if isinstance(outcome.error, NoEndpointError):
             self._unable.add(outcome.worker)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from multiprocessing import resource_tracker
@@ -14,6 +15,8 @@ from distributed import LocalCluster
 from vlm_engine.errors import ConfigError
 
 _THREADS = 4
+_NO_NEWS = "ignore:resource_tracker"
+"""It would warn of what a killed program has left, which it removes."""
 
 
 @asynccontextmanager
@@ -38,7 +41,11 @@ def _started(workers: int) -> LocalCluster:
     """Start the cluster. Threads and processes get the signals that their parent does not take."""
     if not hasattr(signal, "pthread_sigmask"):
         return _cluster(workers)
-    resource_tracker.ensure_running()  # started later, it would let the signal in again
+    sys.warnoptions.append(_NO_NEWS)
+    try:
+        resource_tracker.ensure_running()  # started later, it would let the signal in again
+    finally:
+        sys.warnoptions.remove(_NO_NEWS)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         return _cluster(workers)

@@ -60,10 +60,11 @@ def added(states: Iterable[WorkerState]) -> dict[str, tuple[str, EndpointStats]]
 def _sum(one: EndpointStats, other: EndpointStats) -> EndpointStats:
     kinds = {**one.failed, **other.failed}
     failed = {kind: one.failed.get(kind, 0) + other.failed.get(kind, 0) for kind in kinds}
+    in_flight = one.in_flight + other.in_flight
     return replace(
         one if one.served >= other.served else other,
-        slots=max(one.slots, other.slots),
-        in_flight=one.in_flight + other.in_flight,
+        slots=max(one.slots, other.slots, in_flight),  # with auto, each worker has some of its own
+        in_flight=in_flight,
         served=one.served + other.served,
         failed=failed,
         copies=one.copies + other.copies,

@@ -13,7 +13,7 @@ from itertools import count
 from vlm_engine.cluster import hub
 from vlm_engine.cluster.connection import connect
 from vlm_engine.cluster.dispatch import ELSEWHERE, Dispatcher
-from vlm_engine.cluster.outcome import ImageOutput, Outcome, VideoOutput
+from vlm_engine.cluster.outcome import ImageOutput, Outcome, VideoOutput, WorkerState
 from vlm_engine.cluster.pictures import Picture, PictureTasks
 from vlm_engine.cluster.places import Places
 from vlm_engine.cluster.remote_store import Call, StoreCalls
@@ -33,7 +33,8 @@ from vlm_engine.tasks import cancel
 from vlm_engine.types import Progress
 from vlm_engine.video import identity_of
 
-_JOIN_S, _SETTLE_S, _REJOIN_S = 60.0, 5.0, 300.0
+_SILENT_S, _SETTLE_S, _REJOIN_S = 5.0, 5.0, 300.0
+_log = logging.getLogger(__name__)
 
 
 class Session:
@@ -41,15 +42,20 @@ class Session:
 
     ``roster``: the workers. ``dispatcher``: what sends them tasks.
 
-    Entering it raises ``ConfigError`` where no worker can be used.
+    Entering it raises ``ConfigError`` where no worker can be used; ``join_s``: the seconds within
+    which one has to be ready.
     """
 
-    def __init__(self, config: EngineConfig, cluster: ClusterConfig, store: Store) -> None:
+    def __init__(
+        self, config: EngineConfig, cluster: ClusterConfig, store: Store, join_s: float = 60.0
+    ) -> None:
         self._config = config
         self._cluster = cluster
+        self._join_s = join_s
         self._run = uuid.uuid4().hex
         others: dict[str, Callable[..., None]] = {
             "progress": self._take_progress,
+            "state": self._take_state,
             "outcome": self._take_outcome,
             "log": _take_log,
             "opened": lambda: None,
@@ -96,19 +102,30 @@ class Session:
 
         Raises ``ConfigError`` if none can be used.
         """
-        roster = self.roster
-        ends_at = self._loop.time() + _JOIN_S
+        roster, is_said = self.roster, False
+        started = self._loop.time()
+        ends_at = started + self._join_s
         while not (roster.ready and roster.is_settled) and self._loop.time() < ends_at:
             if roster.refused and roster.is_settled:
                 raise ConfigError("\n".join(f"cluster: {one}" for one in roster.refused.values()))
             if roster.ready:
                 ends_at = min(ends_at, self._loop.time() + _SETTLE_S)
+            elif not is_said and self._loop.time() - started > _SILENT_S:
+                is_said = True
+                _log.info("No worker of %s is ready yet; waiting.", self._cluster.address)
             await self.dispatcher.next_change()
         if not roster.ready:
-            raise ConfigError(
-                f"cluster: no worker has joined {self._cluster.address} within {_JOIN_S:.0f} s: "
-                f"start some with `dask worker {self._cluster.address}`"
-            )
+            raise ConfigError(f"cluster: {self._not_ready()}")
+
+    def _not_ready(self) -> str:
+        address, known = self._cluster.address, self.roster.known.values()
+        if known:
+            workers = ", ".join(map(str, known))
+            return f"{workers} is not ready after {self._join_s:.0f} s: see the worker's log"
+        return (
+            f"no worker has joined {address} within {self._join_s:.0f} s: start some with "
+            f"`dask worker {address}`"
+        )
 
     async def _listen(self) -> None:
         """Answer the workers' store calls, and follow which workers there are."""
@@ -122,7 +139,10 @@ class Session:
 
     def _end_listening(self, listening: asyncio.Task[None]) -> None:
         if not listening.cancelled():
-            self._break_off(f"its scheduler has gone ({listening.exception()})")
+            reason = (
+                f"its scheduler has gone ({listening.exception()}): start it and the workers again"
+            )
+            self._break_off(reason)
 
     def _take_change(self) -> None:
         """Go on with what workers that have joined can do; end where none is left for long."""
@@ -227,6 +247,10 @@ class Session:
         on_progress = self._on_progress.get(number)
         if on_progress is not None:
             self._loop.call_soon_threadsafe(on_progress, progress)
+
+    def _take_state(self, worker: str, state: WorkerState) -> None:
+        """Take what a worker knows. Called on another thread."""
+        self._loop.call_soon_threadsafe(self.dispatcher.take_state, worker, state)
 
     def _take_outcome(self, key: str, outcome: Outcome) -> None:
         """Take the outcome of a task. Called on another thread."""

@@ -28,7 +28,7 @@ from vlm_engine.tasks import cancel
 from vlm_engine.types import Progress
 from vlm_engine.watchdog import Readers
 
-_PROGRESS_EVERY_S = 0.25
+_PROGRESS_EVERY_S, _STATE_EVERY_S = 0.25, 1.0
 _STALL_S = 5.0
 _T = TypeVar("_T")
 _RequestT = TypeVar("_RequestT", VideoRequest, ImageRequest)
@@ -87,6 +87,7 @@ class RunPlugin(WorkerPlugin):
         self._cluster = cluster
         self._log_level = log_level
         self._tasks: dict[str, asyncio.Task[Any]] = {}
+        self._telling: asyncio.Task[None] | None = None
         self._closing: asyncio.Future[Any] | None = None
 
     async def setup(self, worker: Worker) -> None:
@@ -107,11 +108,13 @@ class RunPlugin(WorkerPlugin):
         )
         self.error = await _error_or_result(self._engine.initialize)
         self._link.tell("opened")  # a caller that has gone meanwhile has it closed again
+        self._telling = asyncio.create_task(self._tell_state())
 
     async def teardown(self, worker: Worker) -> None:
         """Cancel the tasks, and close the engine."""
         self._link.close()
-        await cancel(self._tasks.values())
+        telling = [self._telling] if self._telling else []
+        await cancel([*telling, *self._tasks.values()])
         await self._engine.aclose()
         logging.getLogger("vlm_engine").removeHandler(self._log)
 
@@ -136,8 +139,7 @@ class RunPlugin(WorkerPlugin):
             del self._tasks[key]
         if self._link.is_closed or task.cancelled():
             raise Reschedule
-        state = WorkerState(self._engine.labelled_stats(), self._engine.style_comparisons())
-        outcome = Outcome(self._worker.address, state, task.result())
+        outcome = Outcome(self._worker.address, self._state(), task.result())
         self._link.tell("outcome", key, outcome)
 
     def here(self, request: _RequestT) -> _RequestT:
@@ -167,6 +169,16 @@ class RunPlugin(WorkerPlugin):
                 self._link.tell("progress", number, progress)
 
         return report
+
+    def _state(self) -> WorkerState:
+        return WorkerState(self._engine.labelled_stats(), self._engine.style_comparisons())
+
+    async def _tell_state(self) -> None:
+        """Tell what the endpoints do while there are tasks: one of them may take an hour."""
+        while True:
+            await asyncio.sleep(_STATE_EVERY_S)
+            if self._tasks:
+                self._link.tell("state", self._worker.address, self._state())
 
     def _close_soon(self) -> None:
         self._link.close()
