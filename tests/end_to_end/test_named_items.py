@@ -68,6 +68,7 @@ def test_named_images_and_galleries_are_tagged(theatre, pictures):
     assert library.gallery_state(gallery).tags == ("VLM_Tagged",)
 
 
+@pytest.mark.thorough  # test_filters has one whose items leave the filter meanwhile
 def test_named_scenes_go_on_in_a_later_time_slice(theatre):
     vlm = theatre.endpoint(latency_s=0.03, slots=2)
     endpoint = {"base_url": vlm.url, "max_concurrent": 2}

@@ -300,6 +300,7 @@ def test_undo_and_removal_take_back_images_and_galleries(theatre, pictures):
 # --- kills and time slices ---
 
 
+@pytest.mark.thorough  # tests/torture kills tasks at random moments
 def test_a_killed_run_asks_nothing_twice(theatre, pictures):
     vlm = theatre.install()
     vlm.behaviour.latency_s = 0.02

@@ -93,6 +93,7 @@ def test_what_a_person_made_is_untouched_by_any_run(theatre):
     assert "left alone because it is not in this tag list: " in texts(job, "info")
 
 
+@pytest.mark.thorough  # tests/torture kills tasks at random moments
 def test_a_killed_run_that_is_repeated_ends_as_if_undisturbed(theatre):
     vlm, library = theatre.install(), theatre.stash.library
     twin = theatre.folder / "twin.mp4"

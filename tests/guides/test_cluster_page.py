@@ -144,35 +144,35 @@ def test_the_command_for_one_machine_runs_as_printed(machines):
     assert machines.run(line).count(" frames judged with ") == 2
 
 
+def test_the_quick_start_and_the_program_run_as_printed(machines, monkeypatch, capsys):
+    check_commands(machines, QUICK)
+    (program,) = [block for block in BLOCKS if block.is_program]
+    monkeypatch.chdir(machines.place)
+    run_program(program.at(machines.names))
+    assert capsys.readouterr().out.count("'Foul': [") == 2
+
+
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "commands",
     [
-        pytest.param(QUICK, id="quick start"),
-        pytest.param(HOME, id="home", marks=pytest.mark.thorough),
-        pytest.param(RACK, id="rack", marks=pytest.mark.thorough),
+        pytest.param(HOME, id="home"),
+        pytest.param(RACK, id="rack"),
         pytest.param(
             [*CERTIFICATES, *CLOUD],
             id="cloud",
-            marks=[
-                pytest.mark.thorough,
-                pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl"),
-            ],
+            marks=pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl"),
         ),
     ],
 )
 def test_the_commands_of_a_set_up_run_in_their_order(machines, commands):
+    check_commands(machines, commands)
+
+
+def check_commands(machines: Machines, commands: list[str]) -> None:
     said = [machines.run(line) for line in commands]
     assert said[-1].count(" frames judged with ") == 2
     assert "Foul" in said[-1]
-
-
-def test_the_program_runs_as_printed(machines, monkeypatch, capsys):
-    (program,) = [block for block in BLOCKS if block.is_program]
-    for line in QUICK[:2]:
-        machines.run(line)
-    monkeypatch.chdir(machines.place)
-    run_program(program.at(machines.names))
-    assert capsys.readouterr().out.count("'Foul': [") == 2
 
 
 def test_the_files_and_the_setting_of_the_plugin_are_taken(machines, tmp_path):
