@@ -12,8 +12,8 @@ from tests.engine.engines import TAGS
 
 @pytest.fixture(scope="session")
 def game(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
-    """A video of a minute."""
-    spec = VideoSpec(60, 320, 180, tags=TAGS, seed=4, shot_median_s=8, gop_s=4)
+    """A video of half a minute."""
+    spec = VideoSpec(30, 320, 180, tags=TAGS, seed=4, shot_median_s=6, gop_s=4)
     return generate(spec, tmp_path_factory.mktemp("video") / "game.mp4")
 
 

@@ -124,12 +124,13 @@ async def test_all_open_videos_make_progress(videos):
 async def test_cancelled_videos_free_everything_and_disturb_no_other(
     videos,
 ):
-    given_up = range(0, VIDEOS, 2)
+    videos = videos[: VIDEOS // 2]
+    given_up = range(0, len(videos), 2)
     # The endpoint runs on another loop: the tasks of its connections are no leftovers.
     with running(SandboxVLM(Behaviour(slots=SLOTS, latency_s=0.002))) as vlm:
         async with VLMEngine(settings(vlm)) as engine:
             before = asyncio.all_tasks()
-            tasks = [asyncio.create_task(engine.process_video(path)) for path in videos[:VIDEOS]]
+            tasks = [asyncio.create_task(engine.process_video(path)) for path in videos]
             await until(lambda: vlm.counters.answered > 10)
             for number in given_up:
                 tasks[number].cancel()

@@ -26,8 +26,12 @@ SMALL, LARGE = "small-vlm", "large-vlm"
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
-    spec = VideoSpec(120, 320, 180, tags=TAGS, seed=6, shot_median_s=8, gop_s=4)
-    return generate(spec, tmp_path_factory.mktemp("video") / "game.mp4")
+    return made(tmp_path_factory.mktemp("video"), 60)
+
+
+def made(folder: Path, duration_s: float) -> LabelledVideo:
+    spec = VideoSpec(duration_s, 320, 180, tags=TAGS, seed=6, shot_median_s=8, gop_s=4)
+    return generate(spec, folder / "game.mp4")
 
 
 def both_models(
@@ -58,7 +62,8 @@ async def play(**errors: float) -> AsyncIterator[tuple[SandboxVLM, SandboxVLM]]:
         yield one, other
 
 
-async def test_the_large_model_is_asked_little_and_finds_as_much(video):
+async def test_the_large_model_is_asked_little_and_finds_as_much(tmp_path):
+    video = made(tmp_path, 120)
     async with play(miss_rate=0.15, false_alarm_rate=0.05) as (small, large):
         async with VLMEngine(alone(large)) as engine:
             judged = await engine.tag_video(video.path)

@@ -44,7 +44,7 @@ class HalfBlind(SandboxVLM):
 
 @pytest.fixture(scope="module")
 def match(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
-    spec = VideoSpec(150, 320, 180, tags=TAGS, seed=7, shot_median_s=8, gop_s=1)
+    spec = VideoSpec(90, 320, 180, tags=TAGS, seed=5, shot_median_s=8, gop_s=1)
     return generate(spec, tmp_path_factory.mktemp("video") / "match.mp4")
 
 
@@ -80,7 +80,7 @@ def style_of(result: VideoResult) -> tuple[str, int]:
 
 
 async def learn(
-    config: EngineConfig, match: LabelledVideo, most: int = 6
+    config: EngineConfig, match: LabelledVideo, most: int = 4
 ) -> AsyncIterator[tuple[str, VideoResult]]:
     """Tag the video under other names, as if it were others of the same kind."""
     for number in range(most):
