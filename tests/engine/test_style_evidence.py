@@ -55,7 +55,10 @@ def test_misses_in_both_styles_prove_nothing():
     assert weigh({}, everywhere=True).overall == 0.0
 
 
-@pytest.mark.parametrize(("miss", "invent", "tags"), [(0.05, 0.01, 10), (0.1, 0.02, 35)])
+@pytest.mark.parametrize(
+    ("miss", "invent", "tags"),
+    [(0.05, 0.01, 10), pytest.param(0.1, 0.02, 35, marks=pytest.mark.thorough)],
+)
 def test_noise_alone_flips_nothing(miss, invent, tags):
     """Both styles err independently; it is looked at after every video of thirty."""
     rng = np.random.default_rng(5)

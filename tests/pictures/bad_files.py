@@ -73,7 +73,9 @@ def lying_files() -> Iterator[tuple[str, bytes]]:
     yield "bomb.png", png_of(12_000, 12_000, zlib.compress(bytes(12_000 * 3 * 400)))
     yield (
         "scans.jpg",
-        with_scans(saved(Image.fromarray(scene(4000, 3000)), "JPEG", progressive=True), 5_000),
+        with_scans(
+            saved(Image.fromarray(scene()).resize((4000, 3000)), "JPEG", progressive=True), 5_000
+        ),
     )
     yield "words.jpg", b"Corner kick, second half" * 50
     yield "empty.jpg", b""

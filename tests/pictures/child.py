@@ -23,11 +23,11 @@ def main(folder: Path) -> None:
     warnings.simplefilter("ignore")
     reader = PictureReader()
     # What is imported and allocated once is not counted.
-    image, profile = Image.fromarray(scene(1200, 800)), swapped_profile()
+    image, profile = Image.fromarray(scene(600, 400)), swapped_profile()
     for form in ("JPEG", "PNG", "WEBP", "TIFF", "GIF"):
         options = {} if form == "GIF" else {"icc_profile": profile}
         reader.views(saved(image, form, **options), SHAPE)
-    reader.views(tiled(scene(1200, 800), 512), SHAPE)
+    reader.views(tiled(scene(600, 400), 512), SHAPE)
     before = peak()
     came: dict[str, str] = {}
     for path in sorted(folder.iterdir()):

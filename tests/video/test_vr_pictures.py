@@ -32,7 +32,7 @@ TIME_S = 1.7
 def video(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> LabelledVideo:
-    spec = VideoSpec(6, *SIZES[request.param], 10, tags=TAGS, seed=2, vr=request.param)
+    spec = VideoSpec(6, *SIZES[request.param], 5, tags=TAGS, seed=2, vr=request.param)
     return generate(spec, tmp_path_factory.mktemp("vr") / "match.mp4")
 
 
