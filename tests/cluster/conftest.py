@@ -19,13 +19,13 @@ from vlm_engine.testing import Behaviour, SandboxVLM
 
 @pytest.fixture(scope="session")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Five videos of 30 to 70 seconds."""
+    """Five videos of 20 to 40 seconds."""
     folder = tmp_path_factory.mktemp("videos")
     return [
         str(
             generate(
                 VideoSpec(
-                    30 + 10 * seed,
+                    20 + 5 * seed,
                     160,
                     96,
                     frame_rate=5,

@@ -40,7 +40,8 @@ async def test_a_worker_that_cannot_be_used_is_a_note_beside_others(start, tmp_p
     assert "it has no vlm-engine" in note
 
 
-async def test_a_cluster_that_does_not_answer_is_wrong():
+async def test_a_cluster_that_does_not_answer_is_wrong(monkeypatch):
+    monkeypatch.setattr("vlm_engine.cluster.connection._CONNECT_S", 1.0)
     section, found = await checked("tcp://127.0.0.1:9")
     assert not section.works
     ((severity, text),) = found
