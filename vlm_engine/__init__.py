@@ -203,7 +203,7 @@ _IMPORTED_ON_USE = {
     "checkup.playback": "EndpointSpeed",
     "checkup.setup": "Measurement SetupCheck check_setup forecast_section measurements",
     "checkup.values": "Finding Section SectionKind Severity",
-    "cluster": "check_cluster open_engine",
+    "cluster": "check_cluster checked_places open_engine",
     "config.base": "SettingsGroup clean_name placed",
     "config.by_name": "default_of description_of parse_setting set_in setting_field with_settings",
     "config.models": "ClusterConfig EndpointConfig EngineConfig ModelConfig TagRule clean_tags "
