@@ -1,4 +1,6 @@
-"""Reads all files of a folder in a process of its own; prints each result, and the memory taken."""
+"""Reads all files of some folders in a process of its own; prints of each folder the result of each
+file, and the memory taken until then.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from vlm_engine.types import ImageShape, ZipEntry
 SHAPE = ImageShape(1024)
 
 
-def main(folder: Path) -> None:
+def main(folders: list[Path]) -> None:
     warnings.simplefilter("ignore")
     reader = PictureReader()
     # What is imported and allocated once is not counted.
@@ -29,14 +31,20 @@ def main(folder: Path) -> None:
         reader.views(saved(image, form, **options), SHAPE)
     reader.views(tiled(scene(600, 400), 512), SHAPE)
     before = peak()
-    came: dict[str, str] = {}
-    for path in sorted(folder.iterdir()):
-        source = ZipEntry(str(path), "goal.jpg") if path.suffix == ".cbz" else path
-        try:
-            came[path.name] = str(reader.views(source, SHAPE).kind)
-        except MediaError as error:
-            came[path.name] = f"{type(error).__name__}: {error}"
-    sys.stdout.write(json.dumps({"came": came, "grown": peak() - before}))
+    results = []
+    for folder in folders:
+        came = {path.name: result_of(path, reader) for path in sorted(folder.iterdir())}
+        results.append({"came": came, "grown": peak() - before})
+    sys.stdout.write(json.dumps(results))
+
+
+def result_of(path: Path, reader: PictureReader) -> str:
+    """The kind of a picture, or its error."""
+    source = ZipEntry(str(path), "goal.jpg") if path.suffix == ".cbz" else path
+    try:
+        return str(reader.views(source, SHAPE).kind)
+    except MediaError as error:
+        return f"{type(error).__name__}: {error}"
 
 
 def peak() -> int:
@@ -46,4 +54,4 @@ def peak() -> int:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main([Path(folder) for folder in sys.argv[1:]])
