@@ -17,6 +17,7 @@ async def checked(address, *files):
 
 async def test_each_worker_is_named_with_what_it_can_read(start, videos):
     there = start("w1", "w2", threads=3)
+    await soon(lambda: all("Registered to" in there.log(name) for name in ("w1", "w2")))
     section, found = await checked(there.address, videos[0], "/nowhere/game.mp4")
     assert (section.title, section.works) == (f"Cluster {there.address}", False)
     assert found[0] == ("ok", "2 of 2 can be used")
@@ -31,7 +32,7 @@ async def test_each_worker_is_named_with_what_it_can_read(start, videos):
 async def test_a_worker_that_cannot_be_used_is_a_note_beside_others(start, tmp_path):
     there = start("w1")
     there.join("bare", PYTHONPATH=str(tmp_path))
-    await soon(lambda: "Registered to" in there.log("bare"))
+    await soon(lambda: all("Registered to" in there.log(name) for name in ("w1", "bare")))
     section, found = await checked(there.address)
     assert section.works
     assert found[0] == ("ok", "1 of 2 can be used")
