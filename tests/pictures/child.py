@@ -49,8 +49,15 @@ def result_of(path: Path, reader: PictureReader) -> str:
 
 def peak() -> int:
     """The most memory this process ever had, in bytes."""
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kilobytes * (1 if sys.platform == "darwin" else 1024)
+    if sys.platform == "darwin":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # On Linux ``ru_maxrss`` begins with what the process had that started this one.
+    (line,) = (
+        line
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        if line.startswith("VmHWM:")
+    )
+    return int(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":

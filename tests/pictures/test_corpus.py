@@ -119,7 +119,7 @@ def test_zips_that_lie(read):
     assert "bomb.cbz/goal.jpg: a decompression bomb" in came["bomb.cbz"]
     assert "a zip, and no picture" in came["nested.cbz"]
     assert came["many.cbz"] == "still"
-    assert read["zips"].grown < 160 * MIB
+    assert read["zips"].grown < 96 * MIB
 
 
 def test_a_photograph_of_50_megapixels_takes_little_memory(read):
