@@ -192,23 +192,30 @@ def group(truth: str, network: str, programme: str) -> str:
     return f"{truth}, {network}, {programme}"
 
 
-def measure(folder: Path, names: Sequence[str], processes: int) -> Results:
+def measure(
+    folder: Path,
+    names: Sequence[str],
+    processes: int,
+    truths: Sequence[str] = (BY_EYE, BY_NETWORK),
+    strategies: Sequence[str] = tuple(STRATEGIES),
+) -> Results:
     """Results by (truth, network, programme) and strategy."""
-    jobs = [(folder, *job) for job in product(names, NETWORKS, (BY_EYE, BY_NETWORK))]
+    jobs = [(folder, strategies, *job) for job in product(names, NETWORKS, truths)]
     return {
         (group(truth, network, name), strategy): Summary([one])
-        for (_, name, network, truth), scores in zip(
+        for (_, _, name, network, truth), scores in zip(
             jobs, spread(_run, jobs, processes), strict=True
         )
         for strategy, one in scores.items()
     }
 
 
-def _run(job: tuple[Path, str, str, str]) -> dict[str, Score]:
-    folder, name, network, truth = job
+def _run(job: tuple[Path, Sequence[str], str, str, str]) -> dict[str, Score]:
+    folder, strategies, name, network, truth = job
     programme = Programme.load(folder, name)
     scores = {}
-    for strategy, (with_confidence, run) in STRATEGIES.items():
+    for strategy in strategies:
+        with_confidence, run = STRATEGIES[strategy]
         oracle = FootageModel(
             programme, network, tuple(programme.truth[truth]), with_confidence=with_confidence
         )

@@ -216,6 +216,7 @@ KILLED = """
 import itertools, os, signal, sys
 from pathlib import Path
 from haven.settings.overlay import read_overlay, write_overlay
+import haven.settings.layers  # here, once, and not in each writer
 
 folder = Path(sys.argv[1])
 
