@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from graphql import build_schema, parse, validate
 
 import vlm_engine
@@ -15,6 +16,7 @@ from tests.ui.programs import chromium, node
 ROOT = Path(__file__).resolve().parents[2]
 UI = ROOT / "ui"
 SCHEMA = ROOT / "sandbox" / "stash_server" / "schema.graphql"
+HARNESS = Path(__file__).parent / "harness"
 MOST_BYTES = 15_000
 
 
@@ -26,8 +28,9 @@ def test_the_scripts_are_typed():
     node("node_modules/typescript/bin/tsc", "--project", "tsconfig.json")
 
 
-def test_the_places_in_stash_work_in_a_browser():
-    node("--test", "harness", CHROMIUM=chromium())
+@pytest.mark.parametrize("file", sorted(HARNESS.glob("*.test.js")), ids=lambda file: file.stem)
+def test_the_places_in_stash_work_in_a_browser(file):
+    node("--test", str(file), CHROMIUM=chromium())
 
 
 def test_the_script_that_always_loads_is_small_and_closed():

@@ -37,7 +37,7 @@ const press = (key) => page.keyboard.press(key);
 const operations = () => plugin.calls.map((call) => call.op);
 /** Wait until a condition holds that the page does not show. */
 async function until(condition) {
-  for (let round = 0; round < 160; round += 1) {
+  for (let round = 0; round < 600; round += 1) {
     if (await condition()) return;
     await page.waitForTimeout(50);
   }
@@ -619,6 +619,8 @@ test("a plugin that cannot run says so, and Stash's page works", async () => {
 
 test("a module that does not load breaks its own place only", async () => {
   plugin.isMissing = true;
+  const session = await page.context().newCDPSession(page);
+  await session.send("Network.clearBrowserCache");
   await open("/scenes/12");
   await page.click("[data-rb-event-key=haven-vlm]");
   await page.waitForSelector(".haven-error:has-text('Haven VLM Connector cannot show this part')");

@@ -231,9 +231,9 @@ export async function serve(plugin) {
     plugin().requests.push(path);
     try {
       const [type, body] = await answer(path, request, plugin());
-      const isLibrary = path.startsWith("/stash/lib/");
+      const isSame = /\/(lib|assets)\/|\/page\.js$/.test(path);
       response.writeHead(200, {
-        "cache-control": isLibrary ? "max-age=600" : "no-cache",
+        "cache-control": isSame ? "max-age=600" : "no-cache",
         "content-security-policy": POLICY,
         "content-type": type,
         "x-content-type-options": "nosniff",

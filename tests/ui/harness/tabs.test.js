@@ -32,7 +32,7 @@ const picture = async (name) => {
 };
 /** Wait until a call of this operation came, and return the changes that it carried, by name. */
 async function changes() {
-  for (let round = 0; round < 160 && !sent("change_settings").length; round += 1) await page.waitForTimeout(50);
+  for (let round = 0; round < 600 && !sent("change_settings").length; round += 1) await page.waitForTimeout(50);
   const [call] = plugin.calls.filter((one) => one.op === "change_settings").slice(-1);
   return Object.fromEntries(call.changes.map(({ name, value }) => [name, value === null ? null : JSON.parse(value)]));
 }
@@ -237,7 +237,7 @@ test("the last change of the settings is undone, and brought back", async () => 
   await page.click(".haven-section:has([type=range]) >> text=Save");
   await page.waitForSelector("text=Undo the last change of settings");
   await page.click("text=Undo the last change of settings");
-  for (let round = 0; round < 160 && !sent("undo_settings").length; round += 1) await page.waitForTimeout(50);
+  for (let round = 0; round < 600 && !sent("undo_settings").length; round += 1) await page.waitForTimeout(50);
   assert.deepEqual(sent("undo_settings").map(({ revision }) => revision), [1]);
   plugin.refusals.push("changed");
   await page.click("text=Undo the last change of settings");
