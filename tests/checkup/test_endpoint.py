@@ -45,7 +45,16 @@ def texts(check, what):
 
 
 @pytest.mark.parametrize("name", UNSOUND)
-@pytest.mark.parametrize("profile", [Profile.PLAIN, Profile.LM_STUDIO, Profile.LLAMA_CPP])
+@pytest.mark.parametrize(
+    "profile",
+    [
+        Profile.PLAIN,
+        *(
+            pytest.param(profile, marks=pytest.mark.thorough)
+            for profile in (Profile.LM_STUDIO, Profile.LLAMA_CPP)
+        ),
+    ],
+)
 async def test_an_unsound_server_is_named_in_ten_calls(name, profile):
     check, counters = await checked(Behaviour(profile=profile, **UNSOUND[name]))
     what, opening, words = NAMED[name]
@@ -56,8 +65,19 @@ async def test_an_unsound_server_is_named_in_ten_calls(name, profile):
     )
 
 
-@pytest.mark.parametrize("profile", Profile)
-@pytest.mark.parametrize(("slots", "noise"), [(1, 0.0), (4, 0.05), (16, 0.1)])
+@pytest.mark.parametrize(
+    ("profile", "slots", "noise"),
+    [
+        pytest.param(
+            profile,
+            slots,
+            noise,
+            marks=[] if slots == 4 or profile is Profile.PLAIN else pytest.mark.thorough,
+        )
+        for profile in Profile
+        for slots, noise in ((1, 0.0), (4, 0.05), (16, 0.1))
+    ],
+)
 async def test_a_sound_server_is_never_called_anything_else(profile, slots, noise):
     behaviour = Behaviour(
         profile=profile, slots=slots, miss_rate=noise, false_alarm_rate=noise / 5, seed=slots

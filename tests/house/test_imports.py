@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -35,7 +36,8 @@ def files_of(*places: str) -> list[Path]:
     ]
 
 
-def imported_by(path: Path) -> set[str]:
+@functools.cache
+def imported_by(path: Path) -> frozenset[str]:
     """Return the top-level modules that a file imports, wherever in it."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -43,7 +45,7 @@ def imported_by(path: Path) -> set[str]:
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
             names.add(node.module.split(".")[0])
-    return names
+    return frozenset(names)
 
 
 @pytest.mark.parametrize("path", files_of("haven/setup"), ids=lambda path: path.name)

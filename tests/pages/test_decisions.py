@@ -445,8 +445,15 @@ def killed(case, op, arguments, at, after):
 DECISIONS = [("wrong", 30, "Goal"), ("adjust", 50, "Foul"), ("keep", 90, "Foul")]
 
 
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize(("kind", "start_s", "tag"), DECISIONS)
+def killed_before_and_after(*decisions):
+    """Parameters of each decision: the one way to be killed by default, the other if thorough."""
+    for number, decision in enumerate(decisions):
+        for after in (False, True):
+            is_default = after == bool(number % 2)
+            yield pytest.param(*decision, after, marks=[] if is_default else pytest.mark.thorough)
+
+
+@pytest.mark.parametrize(("kind", "start_s", "tag", "after"), killed_before_and_after(*DECISIONS))
 def test_a_kill_leaves_a_decision_made_or_not_made(case, kind, start_s, tag, after):
     before, decided, at = case.content, None, 1
     made = []

@@ -232,8 +232,15 @@ def killed(case, call, kind, arguments, at, after):
     return False
 
 
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize(("kind", "tag"), [("wrong", "Foul"), ("keep", "Timeout")])
+@pytest.mark.parametrize(
+    ("kind", "tag", "after"),
+    [
+        ("wrong", "Foul", True),
+        ("keep", "Timeout", False),
+        pytest.param("wrong", "Foul", False, marks=pytest.mark.thorough),
+        pytest.param("keep", "Timeout", True, marks=pytest.mark.thorough),
+    ],
+)
 def test_a_kill_leaves_a_decision_made_or_not_made(image, kind, tag, after):
     before, decided, at = (image.tags, image.states), None, 1
     while True:
