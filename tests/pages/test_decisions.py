@@ -453,7 +453,9 @@ def killed_before_and_after(*decisions):
             yield pytest.param(*decision, after, marks=[] if is_default else pytest.mark.thorough)
 
 
-@pytest.mark.parametrize(("kind", "start_s", "tag", "after"), killed_before_and_after(*DECISIONS))
+@pytest.mark.parametrize(
+    ("kind", "start_s", "tag", "after"), [*killed_before_and_after(*DECISIONS)]
+)
 def test_a_kill_leaves_a_decision_made_or_not_made(case, kind, start_s, tag, after):
     before, decided, at = case.content, None, 1
     made = []
