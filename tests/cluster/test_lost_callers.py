@@ -85,10 +85,11 @@ def test_the_next_caller_asks_only_what_is_missing(start, videos, alone, store, 
 
 def test_workers_stop_and_forget_what_a_dead_caller_wanted(start, videos, tmp_path):
     there = start("w1", "w2")
-    with running(SandboxVLM(Behaviour(slots=SLOTS))) as vlm, Client(there.address) as client:
+    behaviour = Behaviour(slots=SLOTS, latency_s=0.5)
+    with running(SandboxVLM(behaviour)) as vlm, Client(there.address) as client:
         call = tag, settings(vlm, cluster=there.address), videos, tmp_path / "found.json"
         there.started["caller"] = forked(*call, log=there.folder / "caller.log")
-        until(lambda: vlm.counters.answered > 20)
+        until(lambda: vlm.counters.answered >= 4)
         vlm.behaviour.latency_s = 60.0
         until(lambda: vlm.counters.in_flight == SLOTS)
         assert traces(client)

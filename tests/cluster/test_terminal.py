@@ -72,7 +72,7 @@ def group_of(started: subprocess.Popen[str]) -> list[psutil.Process]:
     "moment", [pytest.param("starting", marks=pytest.mark.thorough), "working"]
 )
 def test_ctrl_c_ends_workers_of_this_machine_in_one_line(vlm, videos, store, tmp_path, moment):
-    vlm.behaviour.latency_s = 0.1
+    vlm.behaviour.latency_s = 0.5
     arguments = command(vlm, store, *videos, "--cluster", "local:2", "--quiet")
     with terminal(arguments, tmp_path) as started:
         # the tracker of multiprocessing, and the workers
@@ -85,7 +85,7 @@ def test_ctrl_c_ends_workers_of_this_machine_in_one_line(vlm, videos, store, tmp
 
 def test_ctrl_c_leaves_a_cluster_that_works_on(start, vlm, videos, store, tmp_path):
     there = start("attic")
-    vlm.behaviour.latency_s = 0.1
+    vlm.behaviour.latency_s = 0.5
     arguments = command(vlm, store, videos[-1], "--cluster", there.address, "--quiet")
     arguments += ["--frames-compared", "0"]
     with terminal(arguments, tmp_path) as started:
