@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,20 @@ OPERATION = "mutation ($args: Map) { runPluginOperation(plugin_id: %s, args: $ar
 
 @dataclass
 class Pages:
-    """A Stash, the installed plugin, and its calls: each in a process, or in this one."""
+    """A Stash, the plugin, and its calls: each in a process, or in this one.
+
+    ``folder``: where the plugin is installed, once a test needs it as a process.
+    """
 
     stash: SandboxStash
-    plugin: Path
+    folder: Path
+
+    @cached_property
+    def plugin(self) -> Path:
+        if not self.folder.exists():
+            install(self.folder)
+        self.stash.load_plugin(self.folder)
+        return self.folder
 
     @property
     def data_dir(self) -> Path:
@@ -35,6 +46,7 @@ class Pages:
 
     def send(self, **arguments: Any) -> Any:
         """Send one batch through Stash. Return the reply as the page gets it."""
+        assert self.plugin.exists()
         document = OPERATION % json.dumps(PLUGIN_ID)
         reply = ask(self.stash.url, document, {"args": {"mode": "pages", "api": 1, **arguments}})
         assert reply.messages == {}
@@ -69,6 +81,4 @@ class Pages:
 @pytest.fixture
 def pages(tmp_path: Path) -> Iterator[Pages]:
     with running(SandboxStash()) as stash:
-        plugin = install(tmp_path / "plugins" / PLUGIN_ID)
-        stash.load_plugin(plugin)
-        yield Pages(stash, plugin)
+        yield Pages(stash, tmp_path / "plugins" / PLUGIN_ID)

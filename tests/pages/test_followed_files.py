@@ -50,7 +50,7 @@ def test_they_follow_a_scene_that_was_merged_into_another(case, videos):
 def test_they_follow_to_a_database_that_was_made_anew(case, videos):
     a_second_later()
     with running(SandboxStash()) as stash:
-        anew = Pages(stash, case.pages.plugin)
+        anew = Pages(stash, case.pages.folder)
         shutil.copytree(case.pages.data_dir, anew.data_dir)
         stash.library.add_scene(videos[1])
         other = Case(anew, videos[0])
