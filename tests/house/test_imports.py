@@ -101,6 +101,10 @@ def test_the_plugin_uses_public_names_of_the_engine_only():
                 assert {alias.name for alias in node.names} <= {*vlm_engine.__all__}, path
 
 
+def test_every_public_name_of_the_engine_is_there():
+    assert [name for name in vlm_engine.__all__ if not hasattr(vlm_engine, name)] == []
+
+
 def test_no_room_imports_a_door():
     for path in files_of("haven", "vlm_engine"):
         assert not {name for name in imported_by(path) if name.startswith("haven_")} - {

@@ -118,7 +118,7 @@ class Roster:
         """Open an engine on a worker. One that cannot be used is named; the others go on."""
         try:
             fault = await self._fault_of(worker)
-            if worker.address not in self.known:
+            if self.known.get(worker.address) is not worker:  # it is lost, or another came there
                 return
             if fault:
                 self.refused[worker.address] = f"{worker} is not used: {fault}"
@@ -127,7 +127,8 @@ class Roster:
                 self.ready[worker.address] = worker
                 _log.info("%s takes %d at once.", worker, worker.places)
         finally:
-            del self._preparing[worker.address]
+            if self._preparing.get(worker.address) is asyncio.current_task():
+                del self._preparing[worker.address]
             self._changed()
 
     async def _fault_of(self, worker: KnownWorker) -> str:
