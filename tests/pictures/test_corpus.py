@@ -27,7 +27,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Read:
-    """What came of each file of a folder, and by how many bytes the process that read them, and the
+    """Result of each file of a folder, and by how many bytes the process that read them, and the
     folders before, had grown then.
     """
 
