@@ -19,6 +19,7 @@ from vlm_engine.errors import (
     VLMEngineError,
     WorkerLostError,
 )
+from vlm_engine.tasks import resolve
 from vlm_engine.types import StyleComparison
 
 ELSEWHERE = (MediaNotFoundError, MediaOutOfReachError, NoEndpointError)
@@ -60,9 +61,8 @@ class Dispatcher:
 
     def take_outcome(self, key: str, outcome: Outcome) -> None:
         """Take what the worker of a task sends when it has ended."""
-        arrival = self._arrivals.get(key)
-        if arrival is not None and not arrival.done():
-            arrival.set_result(outcome)
+        if key in self._arrivals:
+            resolve(self._arrivals[key], outcome)
 
     async def on_some_worker(
         self,
@@ -206,6 +206,6 @@ class Dispatcher:
         error = await future.exception()
         if future.status == "cancelled":
             self._break_off("its scheduler has gone or dropped a task")
-        elif error is not None and not arrival.done():
-            arrival.set_exception(error)
+        elif error is not None:
+            resolve(arrival, error)
             arrival.exception()  # perhaps nothing waits for it any more

@@ -12,6 +12,7 @@ from distributed import Worker
 
 from vlm_engine.cluster import hub
 from vlm_engine.errors import StoreError
+from vlm_engine.tasks import resolve
 
 _GATHERED_S = 0.001
 """Calls within this time travel together: each message costs its processes about as much."""
@@ -66,8 +67,7 @@ class Link:
         _links_of(self._worker).pop(self.run, None)
         waiting, self._waiting = self._waiting, {}
         for reply in waiting.values():
-            if not reply.done():
-                reply.set_exception(StoreError(GONE))
+            resolve(reply, StoreError(GONE))
 
     async def _ask(self, content: bytes) -> bytes:
         if self.is_closed:
@@ -96,9 +96,8 @@ class Link:
 
     def _take_replies(self, replies: list[tuple[int, bytes]]) -> None:
         for number, content in replies:
-            reply = self._waiting.get(number)
-            if reply is not None and not reply.done():
-                reply.set_result(content)
+            if number in self._waiting:
+                resolve(self._waiting[number], content)
 
 
 _ATTRIBUTE = "_vlm_engine_links"
